@@ -1,0 +1,55 @@
+"""Steelyard: a workbench for open-weight language models.
+
+Each verb of the command line is a function here, imported when first used, so ``import steelyard`` is fast::
+
+    import steelyard
+
+    model = steelyard.load("smollm2-135m")
+    result = steelyard.eval(model, "task.jsonl", shots=3)
+    outcome = steelyard.tune("task.jsonl", ["smollm2-135m"], weights=["none", "int8"])
+    steelyard.serve(outcome.system_file)
+
+The verb ``parts`` is the module :mod:`steelyard.parts` (``steelyard.parts.index()``).
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from steelyard.cli.recipes import run as run
+    from steelyard.compression.checks import compress as compress
+    from steelyard.evaluation.recorded import compare_recorded as compare
+    from steelyard.evaluation.recorded import evaluate_recorded as eval
+    from steelyard.models.pull import pull as pull
+    from steelyard.reporting.report import report as report
+    from steelyard.serving.server import serve as serve
+    from steelyard.systems.loading import load as load
+    from steelyard.tuning.tune import tune as tune
+
+__version__ = "0.1.0"
+__all__ = ["compare", "compress", "eval", "load", "pull", "report", "run", "serve", "tune"]
+
+_VERBS = {
+    "compare": "steelyard.evaluation.recorded:compare_recorded",
+    "compress": "steelyard.compression.checks:compress",
+    "eval": "steelyard.evaluation.recorded:evaluate_recorded",
+    "load": "steelyard.systems.loading:load",
+    "pull": "steelyard.models.pull:pull",
+    "report": "steelyard.reporting.report:report",
+    "run": "steelyard.cli.recipes:run",
+    "serve": "steelyard.serving.server:serve",
+    "tune": "steelyard.tuning.tune:tune",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _VERBS:
+        raise AttributeError(f"module 'steelyard' has no attribute {name!r}")
+    module, _, attribute = _VERBS[name].partition(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_VERBS])

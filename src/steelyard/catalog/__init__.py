@@ -1,0 +1,1 @@
+"""What there is: the index of parts, generated from the source."""

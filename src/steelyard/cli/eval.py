@@ -1,0 +1,50 @@
+"""``steelyard eval``: measure one system on one task."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from steelyard.cli.console import JsonFlag, StoreOption, console, print_json, progress
+
+
+def command(
+    model: Annotated[str, typer.Argument(help="A model name, folder, .gguf file, endpoint URL or system file.")],
+    task: Annotated[Path, typer.Option("--task", help="Task file: .jsonl, .csv or .parquet.")],
+    style: Annotated[
+        str | None, typer.Option(help="plain, chat or raw (default: plain, or what the system file says).")
+    ] = None,
+    shots: Annotated[int | None, typer.Option(min=0, help="Solved examples shown before each question.")] = None,
+    metric: Annotated[str | None, typer.Option(help="Metric that counts (default: the task's own).")] = None,
+    samples: Annotated[int | None, typer.Option(min=1, help="Only the first so many samples.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the choice of examples.")] = 0,
+    out: Annotated[Path | None, typer.Option("--out", help="Write the HTML report here.")] = None,
+    store: StoreOption = None,
+    json: JsonFlag = False,
+) -> None:
+    """Measure a model or system on a task; what was measured before is not measured again."""
+    from steelyard.evaluation.recorded import evaluate_recorded
+    from steelyard.reporting.report import report
+    from steelyard.reporting.terminal import print_report
+
+    with progress() as bars:
+        result = evaluate_recorded(
+            model,
+            task,
+            style=style,
+            shots=shots,
+            metric=metric,
+            samples=samples,
+            seed=seed,
+            store=store,
+            progress=bars,
+        )
+    record = report(result.run_id, out=out, store=store)
+    if json:
+        print_json(record)
+        return
+    print_report(record, console())
+    if out is not None:
+        console().print(f"report: {out}", markup=False, soft_wrap=True)

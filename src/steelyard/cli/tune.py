@@ -1,0 +1,73 @@
+"""``steelyard tune``: the main job."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from steelyard.cli.console import JsonFlag, StoreOption, console, print_json, progress
+
+
+def command(  # the verb's options, one parameter each: Typer reads them off the signature
+    task: Annotated[Path, typer.Argument(help="Task file: .jsonl, .csv or .parquet.")],
+    model: Annotated[list[str], typer.Option("--model", help="A model to weigh; repeat for more.")],
+    style: Annotated[list[str], typer.Option("--style", help="Prompt style: plain, chat or raw; repeat.")] = [  # noqa: B006
+        "plain",
+        "chat",
+    ],
+    shots: Annotated[list[int], typer.Option("--shots", help="Number of solved examples; repeat.")] = [0, 3],  # noqa: B006
+    weights: Annotated[
+        list[str], typer.Option("--weights", help="none, int8, sleb:remove=3, sleb:remove=3+int8; repeat.")
+    ] = ["none", "int8"],  # noqa: B006
+    limit: Annotated[list[str] | None, typer.Option("--limit", help="Such as memory=600MB,latency=300ms.")] = None,
+    calibration: Annotated[
+        Path | None, typer.Option(help="Texts for parts that need them (default: the task's).")
+    ] = None,
+    metric: Annotated[str | None, typer.Option(help="Metric that counts (default: the task's own).")] = None,
+    by: Annotated[str, typer.Option(help="What cheapest means: latency, memory or operations.")] = "latency",
+    tolerance: Annotated[float, typer.Option(min=0, help="How far below the best is still good enough.")] = 0.02,
+    target: Annotated[
+        float | None, typer.Option(help="Quality that is good enough, whatever the best is.")
+    ] = None,
+    exhaustive: Annotated[
+        bool, typer.Option(help="Measure everything, and show what the search would do.")
+    ] = False,
+    seed: Annotated[int, typer.Option(help="Seed of every random choice.")] = 0,
+    out: Annotated[Path, typer.Option("--out", help="Folder for report.html and best.yaml.")] = Path("tuned"),
+    store: StoreOption = None,
+    json: JsonFlag = False,
+) -> None:
+    """Weigh candidate systems on your task and hand over the cheapest that does well enough."""
+    from steelyard.reporting.report import report
+    from steelyard.reporting.terminal import print_report
+    from steelyard.tuning.tune import tune
+
+    with progress() as bars:
+        outcome = tune(
+            task,
+            model,
+            out=out,
+            store=store,
+            progress=bars,
+            styles=style,
+            shots=shots,
+            weights=weights,
+            limits=limit or [],
+            calibration=calibration,
+            metric=metric,
+            by=by,
+            tolerance=tolerance,
+            target=target,
+            exhaustive=exhaustive,
+            seed=seed,
+        )
+    report_file = out / "report.html"
+    record = report(outcome.run_id, out=report_file, store=store)
+    if json:
+        print_json(record)
+        return
+    terminal = console()
+    print_report(record, terminal)
+    terminal.print(f"report: {report_file}\nsystem: {outcome.system_file}", markup=False, soft_wrap=True)

@@ -1,0 +1,1 @@
+"""Compression: parts that take open weights and return cheaper ones."""

@@ -1,0 +1,434 @@
+"""The page to read first: every record and protocol that Steelyard's rooms agree on.
+
+Everything that can be weighed is a :class:`LanguageModel`, and a language model has verbs: ``score``,
+``generate`` and (where it can) ``embed``. A part that changes weights takes and returns
+:class:`OpenWeights`; a part that composes takes language models and returns a language model.
+
+Records are frozen dataclasses, protocols are structural (nothing needs to inherit from them), and this
+module imports nothing outside the standard library at run time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from numpy.typing import NDArray
+
+
+class SteelyardError(Exception):
+    """A failure the user can act on: one line that names the place, what is wrong and how to mend it.
+
+    ``exit_code`` is what the command line returns for it (1: failed, 2: wrong use).
+    """
+
+    exit_code = 1
+
+
+class UsageError(SteelyardError):
+    """The call itself is wrong: an unknown name or setting, contradictory limits, a missing argument."""
+
+    exit_code = 2
+
+
+class InputError(SteelyardError):
+    """A file or record is wrong: the message names the file, the line where known, and the remedy."""
+
+
+class ModelError(SteelyardError):
+    """Weights cannot be read, or an architecture lacks what a part needs."""
+
+
+class CapabilityError(ModelError):
+    """A model lacks a capability a caller needs; the message names caller, model and capability."""
+
+
+class EndpointError(ModelError):
+    """A remote model did not answer, or answered with something unusable."""
+
+
+class StoreError(SteelyardError):
+    """The run store cannot be opened, read or written."""
+
+
+Role: TypeAlias = Literal["system", "user", "assistant"]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a conversation."""
+
+    role: Role
+    content: str
+
+
+Prompt: TypeAlias = str | Sequence[Message]
+"""Raw text, taken exactly as it is, or a conversation, rendered with the model's chat template."""
+
+
+@dataclass(frozen=True, slots=True)
+class Continuation:
+    """A request for log P(text | context).
+
+    ``context`` may be a conversation: it is then rendered up to the start of the assistant's turn. An empty
+    ``context`` scores the whole text from the model's beginning-of-sequence token, in rolling windows when it
+    is longer than the model's context.
+    """
+
+    context: Prompt
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """Natural-log probability of a continuation, whole and per token.
+
+    ``tokens`` are text pieces; ``greedy`` says whether every token was the most probable one; ``top`` holds,
+    where asked for, the most probable alternatives at each token.
+    """
+
+    logprob: float
+    token_logprobs: tuple[float, ...]
+    tokens: tuple[str, ...]
+    utf8_bytes: int
+    greedy: bool
+    context_tokens: int = 0
+    top: tuple[Mapping[str, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How to generate. ``temperature`` 0 is greedy; ``top_k`` 0 and ``top_p`` 1 do not cut.
+
+    ``logprobs`` asks for that many most probable alternatives at each generated token.
+    """
+
+    max_tokens: int = 128
+    temperature: float = 0.0
+    top_p: float = 1.0
+    top_k: int = 0
+    stop: tuple[str, ...] = ()
+    seed: int = 0
+    logprobs: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens read and written for one request."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+
+FinishReason: TypeAlias = Literal["stop", "length", "error"]
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """Text that continues a prompt. In a stream each record carries only what is new; the last one carries
+    ``finish_reason`` and the whole ``usage``.
+    """
+
+    text: str
+    tokens: tuple[str, ...] = ()
+    logprob: float | None = None
+    finish_reason: FinishReason | None = "stop"
+    usage: Usage = Usage()
+    token_logprobs: tuple[float, ...] = ()
+    top: tuple[Mapping[str, float], ...] = ()
+
+
+Capability: TypeAlias = Literal["score", "generate", "chat", "logprobs", "embed", "hidden", "weights"]
+
+
+@dataclass(frozen=True, slots=True)
+class AppliedPart:
+    """One part applied to a model, in order: its name and the settings it ran with."""
+
+    name: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCard:
+    """What is known of a model. ``capabilities`` were probed, not guessed.
+
+    ``fingerprint`` is a content hash of weights, tokenizer and every part applied, in order; for an endpoint,
+    whose weights cannot be seen, it hashes address and model name and ``verified`` is false.
+    ``memory_bytes`` counts parameters and buffers as held in memory.
+    """
+
+    name: str
+    fingerprint: str
+    parameters: int | None = None
+    memory_bytes: int | None = None
+    context_length: int | None = None
+    licence: str | None = None
+    family: str | None = None
+    capabilities: frozenset[Capability] = frozenset()
+    parts: tuple[AppliedPart, ...] = ()
+    source: str | None = None
+    verified: bool = True
+
+
+@runtime_checkable
+class LanguageModel(Protocol):
+    """Anything that can be weighed: weights, an endpoint, or a composition of others."""
+
+    @property
+    def card(self) -> ModelCard:
+        """What is known of it."""
+
+    def score(self, requests: Sequence[Continuation], *, top: int = 0) -> list[Score]:
+        """Score each request, in order; results do not depend on how requests are batched."""
+
+    def generate(self, prompts: Sequence[Prompt], sampling: Sampling = ...) -> list[Generation]:
+        """Continue each prompt, in order."""
+
+
+@runtime_checkable
+class StreamingModel(LanguageModel, Protocol):
+    """A language model that can hand over text as it appears."""
+
+    def stream(self, prompt: Prompt, sampling: Sampling = ...) -> Iterator[Generation]:
+        """Yield increments; joined, their texts equal ``generate``'s."""
+
+
+TextRole: TypeAlias = Literal["query", "document"]
+
+
+@runtime_checkable
+class Embedder(Protocol):
+    """Texts to vectors."""
+
+    def embed(self, texts: Sequence[str], role: TextRole = "document") -> NDArray[np.float32]:
+        """Return unit vectors, float32 of shape (n, d)."""
+
+
+class FamilyLike(Protocol):
+    """An architecture family as data; see :mod:`steelyard.models.families`."""
+
+    @property
+    def name(self) -> str:
+        """The family's name, such as ``"llama"``."""
+
+    def layers(self, module: torch.nn.Module) -> torch.nn.ModuleList:
+        """The transformer blocks, in order."""
+
+
+@runtime_checkable
+class OpenWeights(LanguageModel, Protocol):
+    """A language model whose weights are in this process and may be changed."""
+
+    @property
+    def module(self) -> torch.nn.Module:
+        """The network."""
+
+    @property
+    def tokenizer(self) -> Any:
+        """The tokenizer, in transformers' form."""
+
+    @property
+    def family(self) -> FamilyLike:
+        """Where its architecture keeps things."""
+
+    def hidden(self, texts: Sequence[str], layers: Sequence[int] | None = None) -> list[NDArray[np.float32]]:
+        """Hidden states per text: float32 (layers, tokens, width), layer 0 being the embeddings."""
+
+    def evolve(self, module: torch.nn.Module, part: AppliedPart) -> OpenWeights:
+        """The same model around another module, with ``part`` appended to its history."""
+
+    def save(self, folder: Path) -> Path:
+        """Write a checkpoint folder (safetensors) that :func:`steelyard.load` reads back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One retrieved passage: ``start`` and ``end`` are character offsets into ``source``."""
+
+    id: str
+    score: float
+    text: str
+    source: str = ""
+    start: int = 0
+    end: int = 0
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Retriever(Protocol):
+    """A searchable set of passages."""
+
+    def add(self, documents: Sequence[Hit]) -> None:
+        """Add passages; one whose id is known replaces it."""
+
+    def delete(self, ids: Sequence[str]) -> None:
+        """Forget passages."""
+
+    def search(self, queries: Sequence[str], k: int = 10) -> list[list[Hit]]:
+        """The ``k`` best hits of each query, best first."""
+
+
+class Reranker(Protocol):
+    """Puts hits into a better order; failures are errors, never the input order in silence."""
+
+    def rerank(self, query: str, hits: Sequence[Hit]) -> list[Hit]:
+        """The same hits, best first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A solved example, as shown to a model in a few-shot prompt."""
+
+    prompt: str
+    answer: str
+    id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PromptStyle:
+    """How a system puts a question: the ``prompt`` section of a system file.
+
+    ``plain`` writes "Question: ... Answer:", ``chat`` uses the model's chat template, ``raw`` hands over the
+    prompt untouched. ``examples`` are drawn from the task by ``seed`` unless given.
+    """
+
+    style: Literal["plain", "chat", "raw"] = "plain"
+    shots: int = 0
+    seed: int = 0
+    instruction: str = ""
+    examples: tuple[Example, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A request for generated text."""
+
+    prompt: Prompt
+    sampling: Sampling = Sampling()
+
+
+Request: TypeAlias = Continuation | Ask
+Response: TypeAlias = Score | Generation
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One example of a task. ``data`` is the record as read, keyed by column."""
+
+    id: str
+    data: Mapping[str, Any]
+    group: str = ""
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """What one sample earned: a value per metric, and the answer the model was taken to give.
+
+    ``weights`` holds, for ratio metrics such as bits per byte, the denominator of each value; metrics that
+    are plain means are absent from it.
+    """
+
+    values: Mapping[str, float]
+    prediction: str = ""
+    weights: Mapping[str, float] = field(default_factory=dict)
+
+
+class Interval(NamedTuple):
+    """A value with its confidence interval and the number of samples behind it."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+
+@runtime_checkable
+class Task(Protocol):
+    """Examples, how to ask them, and how to grade the answers."""
+
+    @property
+    def name(self) -> str:
+        """What reports call it."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Content hash of samples and grading rules; the prompt style is keyed apart."""
+
+    @property
+    def metric(self) -> str:
+        """The metric that ranks systems, such as ``"accuracy"``."""
+        ...
+
+    @property
+    def higher_is_better(self) -> bool:
+        """Whether more of the metric is better."""
+
+    def samples(self) -> Sequence[Sample]:
+        """What is measured, in a fixed order."""
+
+    def requests(self, sample: Sample, style: PromptStyle) -> list[Request]:
+        """What to ask a model for one sample."""
+
+    def grade(self, sample: Sample, responses: Sequence[Response]) -> Marks:
+        """The marks for the responses to ``requests``, in order."""
+
+    def summarise(self, marks: Sequence[Marks], weights: Sequence[float]) -> dict[str, Interval]:
+        """One interval a metric."""
+
+
+class Judge(Protocol):
+    """Compares two answers, by default with the positions swapped and averaged."""
+
+    def compare(self, prompt: str, first: str, second: str) -> float:
+        """How surely the first answer is better: 1 first, 0 second."""
+
+
+Texts: TypeAlias = Sequence[str]
+Compressor: TypeAlias = Callable[..., OpenWeights]  # (model, *calibration, **settings)
+Merger: TypeAlias = Callable[..., OpenWeights]  # (models, **settings)
+Objective: TypeAlias = Callable[..., Any]  # (model, batch, **settings) -> loss, metrics
+Curator: TypeAlias = Callable[..., Iterator[str]]  # (texts, **settings)
+Decoder: TypeAlias = Callable[..., LanguageModel]  # (model, **settings)
+Audit: TypeAlias = Callable[..., Any]  # (model, **settings) -> report
+
+
+@dataclass(frozen=True, slots=True)
+class ResultKey:
+    """What a stored result belongs to; with a sample id it is the cache key and the resume point."""
+
+    model: str
+    task: str
+    settings: str
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One sample measured on one system, with the raw requests and responses as JSON-ready records."""
+
+    sample_id: str
+    marks: Marks
+    group: str = ""
+    weight: float = 1.0
+    requests: tuple[Mapping[str, Any], ...] = ()
+    responses: tuple[Mapping[str, Any], ...] = ()
+    seconds: float = 0.0
+    usage: Usage = Usage()
+
+
+class Progress(Protocol):
+    """Where long work reports how far it is; the command line shows it, a library caller may ignore it."""
+
+    def start(self, name: str, total: int, done: int = 0) -> None:
+        """Begin a bar."""
+
+    def advance(self, name: str, by: int = 1) -> None:
+        """Move it."""
+
+    def note(self, text: str) -> None:
+        """Say one line."""

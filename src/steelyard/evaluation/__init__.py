@@ -1,0 +1,1 @@
+"""Evaluation: task files, prompts, grades, statistics, and the measuring itself."""

@@ -1,0 +1,187 @@
+r"""Prompts: how a sample is put to a model in each style, and which solved examples stand before it.
+
+``plain``   "Question: ...\nAnswer:" as text, a choice continuing with a space before it
+``chat``    a conversation; a choice is the assistant's whole answer
+``raw``     the prompt and the choices exactly as written
+
+:data:`RULES` names the version of these rules; it is part of every settings key.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from steelyard.contracts import Example, Message, Prompt, PromptStyle, Sample, UsageError
+
+RULES = "prompts/1"
+
+_QUESTION = re.compile(r"^Question: ", re.MULTILINE)
+
+
+def draw_examples(samples: Sequence[Sample], style: PromptStyle) -> tuple[Example, ...]:
+    """The ``style.shots`` + 1 examples that prompts of this style choose from, in order.
+
+    Rows of the train split are drawn from if there are any, otherwise the test rows. The order is that of
+    SHA-256 of seed and id, so it is the same everywhere and hardly changes when rows are added; rows that ask
+    the same question count once. One more than ``shots`` is drawn because the tested sample is passed over:
+    nearly all prompts then begin alike, and their common beginning is computed once.
+
+    Raises :class:`UsageError` where there are too few rows.
+    """
+    if style.shots <= 0:
+        return ()
+    train = [sample for sample in samples if sample.data.get("split") == "train"]
+    pool = [sample for sample in train or samples if "text" not in sample.data]
+    drawn: dict[str, Example] = {}
+    for sample in sorted(pool, key=lambda s: hashlib.sha256(f"{style.seed}:{s.id}".encode()).digest()):
+        example = as_example(sample, style)
+        drawn.setdefault(example.prompt, example)
+    wanted = style.shots if train else style.shots + 1
+    if len(drawn) < wanted:
+        others = "train rows" if train else "rows besides the one asked"
+        have = len(drawn) if train else max(0, len(drawn) - 1)
+        raise UsageError(
+            f"{style.shots} examples were asked for, but the task has {have} different {others}; "
+            f"use at most {have} shots"
+        )
+    return tuple(drawn.values())[: style.shots + 1]
+
+
+def resolved(samples: Sequence[Sample], style: PromptStyle) -> PromptStyle:
+    """The style with its examples drawn, so that it means the same without the task it was drawn from.
+
+    A style that brings examples but no number of shots uses all of them. Raises :class:`UsageError` for
+    settings that contradict each other.
+    """
+    if style.style not in ("plain", "chat", "raw"):
+        raise UsageError(f"unknown prompt style {style.style!r}; use plain, chat or raw")
+    if style.shots < 0:
+        raise UsageError(f"shots must be 0 or more, not {style.shots}")
+    decorated = style.shots or style.examples or style.instruction
+    if style.style == "raw" and decorated:
+        raise UsageError(
+            "the raw style leaves the prompt as it is: use plain or chat with shots or an instruction"
+        )
+    if decorated and samples and "text" in samples[0].data:  # texts never share a file with questions
+        raise UsageError("a text is scored as it stands: shots and instructions do not apply to bits per byte")
+    if style.examples:
+        shots = style.shots or len(style.examples)
+        if shots > len(style.examples):
+            raise UsageError(f"{shots} shots were asked for, but the style gives {len(style.examples)} examples")
+        return replace(style, shots=shots)
+    return replace(style, examples=draw_examples(samples, style))
+
+
+def style_key(style: PromptStyle) -> str:
+    """The canonical text of a style, for :class:`~steelyard.contracts.ResultKey`.
+
+    Only what shapes prompts counts. The key of a resolved style holds its examples and not the seed that drew
+    them, so a system file that carries the examples finds the results of the run that drew them.
+
+    >>> style_key(PromptStyle(seed=3)) == style_key(PromptStyle(seed=4))
+    True
+    """
+    record: dict[str, Any] = {"rules": RULES, "style": style.style}
+    if style.instruction:
+        record["instruction"] = style.instruction
+    if style.examples:
+        shown = json.dumps([[e.id, e.prompt, e.answer] for e in style.examples], ensure_ascii=False)
+        record["shots"] = style.shots or len(style.examples)
+        record["examples"] = hashlib.sha256(shown.encode()).hexdigest()[:16]
+    elif style.shots:
+        record["shots"] = style.shots
+        record["seed"] = style.seed
+    return json.dumps(record, sort_keys=True, ensure_ascii=False)
+
+
+def as_example(sample: Sample, style: PromptStyle) -> Example:
+    """A sample with its right answer, as an example of this style."""
+    data = sample.data
+    answer = data["choices"][data["answer"]] if "choices" in data else data["answers"][0]
+    if "messages" in data:
+        turns = _with_context(data)
+        question = turns[-1].content if len(turns) == 1 else _transcript(turns)
+    elif style.style == "plain" and "context" in data:
+        question = f"{data['context']}\n\nQuestion: {data['prompt']}"
+    else:
+        question = _passage(data) + data["prompt"]
+    return Example(prompt=question, answer=answer.strip(), id=sample.id)
+
+
+def shown_examples(sample: Sample, style: PromptStyle) -> list[Example]:
+    """The first ``shots`` of a resolved style's examples that are not the tested sample.
+
+    An example is the tested sample if it has its id or asks the same question.
+    """
+    if not style.examples:
+        return []
+    own = as_example(sample, style).prompt
+    others = [e for e in style.examples if e.prompt != own and not (e.id and e.id == sample.id)]
+    return others[: style.shots]
+
+
+def build_prompt(sample: Sample, style: PromptStyle) -> Prompt:
+    """The prompt that asks a sample in a resolved style: text for plain, a conversation for chat."""
+    data = sample.data
+    if style.style == "raw":
+        return _with_context(data) if "messages" in data else _passage(data) + data["prompt"]
+    if style.style == "chat":
+        return _conversation(sample, style)
+    head = f"{style.instruction.strip()}\n\n" if style.instruction.strip() else ""
+    shown = "".join(
+        f"{_as_question(example.prompt)}\nAnswer: {example.answer}\n\n"
+        for example in shown_examples(sample, style)
+    )
+    if "messages" in data:
+        return f"{head}{shown}{_transcript(_with_context(data))}\nAnswer:"
+    question = f"Question: {data['prompt']}" if "context" in data else _as_question(data["prompt"])
+    return f"{head}{shown}{_passage(data)}{question}\nAnswer:"
+
+
+def choice_text(choice: str, style: PromptStyle) -> str:
+    """A choice as it continues the prompt: after a space in plain style, by itself in chat, untouched in raw."""
+    if style.style == "raw":
+        return choice
+    return f" {choice.strip()}" if style.style == "plain" else choice.strip()
+
+
+def _conversation(sample: Sample, style: PromptStyle) -> list[Message]:
+    data = sample.data
+    own = _with_context(data) if "messages" in data else [Message("user", _passage(data) + data["prompt"])]
+    system, turns = ([own[0]], own[1:]) if own[0].role == "system" else ([], own)
+    if style.instruction.strip():
+        said = [style.instruction.strip(), *(message.content for message in system)]
+        system = [Message("system", "\n\n".join(said))]
+    for example in shown_examples(sample, style):
+        system += [Message("user", example.prompt), Message("assistant", example.answer)]
+    return system + turns
+
+
+def _passage(data: Mapping[str, Any]) -> str:
+    return f"{data['context']}\n\n" if "context" in data else ""
+
+
+def _with_context(data: Mapping[str, Any]) -> list[Message]:
+    """A row's own conversation, the passage (if any) before its last question."""
+    turns = [Message(turn["role"], turn["content"]) for turn in data["messages"]]
+    return [*turns[:-1], Message("user", _passage(data) + turns[-1].content)]
+
+
+def _as_question(text: str) -> str:
+    """``"Question: "`` before a prompt, unless one of its lines already begins so."""
+    return text if _QUESTION.search(text) else f"Question: {text}"
+
+
+def _transcript(turns: Sequence[Message]) -> str:
+    """A conversation as plain text, ending with its last question."""
+    names = {"system": "", "user": "Question: ", "assistant": "Answer: "}
+    blocks = []
+    for turn in turns:
+        blocks.append(names[turn.role] + turn.content)
+        blocks.append("\n" if turn.role == "user" else "\n\n")
+    return "".join(blocks[:-1])

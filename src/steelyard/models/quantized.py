@@ -1,0 +1,204 @@
+"""Linear layers in 8-bit integers (W8A8), exact and independent of batching.
+
+Weights are quantized once per output channel, activations per token as they come, both symmetrically; the
+product is accumulated in integers, so a row gives the same bits alone and in a batch.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import nn
+
+from steelyard.contracts import CapabilityError, ModelError
+
+LEVELS = 127
+"""Largest magnitude: -128 is not used, so that the range is symmetric."""
+TINY = 1e-30
+
+
+def quantize_rows(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Round each row to 8-bit integers: ``values ~ integers * scale``.
+
+    Args:
+        values: float tensor of shape (rows, columns).
+
+    Returns:
+        int8 integers (rows, columns) and float32 scales (rows, 1), ``scale = max |value| / 127``; the error of
+        a value is at most half its row's scale.
+
+    >>> integers, scale = quantize_rows(torch.tensor([[1.0, -0.5, 0.0]]))
+    >>> integers.tolist(), round(float(scale), 4)
+    ([[127, -64, 0]], 0.0079)
+    """
+    largest = values.abs().amax(-1, keepdim=True).float().clamp_min_(TINY)
+    integers = (values * (LEVELS / largest)).round_().to(torch.int8)
+    return integers, largest / LEVELS
+
+
+class Int8Linear(nn.Module):
+    """``y = x W^T + b`` with int8 weights (out, in) and activations quantized per token.
+
+    ``integers`` is an int8 parameter (out, in) without gradient, ``scale`` a float32 buffer (out,), ``bias`` as
+    in :class:`torch.nn.Linear`; all three are in the state dict. ``weight`` is computed when asked for, since
+    some architectures read the weight of a layer (Mamba's step projection) instead of calling it.
+
+    Source: "LLM.int8(): 8-bit Matrix Multiplication for Transformers at Scale", section 2 (vector-wise
+    quantization), without its outlier decomposition.
+    """
+
+    integers: nn.Parameter
+    scale: torch.Tensor
+    bias: nn.Parameter | None
+
+    def __init__(self, in_features: int, out_features: int, bias: bool = True, device: Any = None) -> None:
+        super().__init__()
+        self.in_features = in_features
+        self.out_features = out_features
+        integers = torch.zeros(out_features, in_features, dtype=torch.int8, device=device)
+        self.integers = nn.Parameter(integers, requires_grad=False)
+        self.register_buffer("scale", torch.ones(out_features, dtype=torch.float32, device=device))
+        self.register_parameter("bias", nn.Parameter(torch.zeros(out_features, device=device)) if bias else None)
+
+    @classmethod
+    def from_linear(cls, linear: nn.Module) -> Int8Linear:
+        """Quantize a ``Linear``, or a ``Conv1D`` as GPT-2 has it (weight transposed)."""
+        weight = _weight_of(linear)
+        bias = getattr(linear, "bias", None)
+        new = cls(weight.shape[1], weight.shape[0], bias is not None, device=weight.device)
+        integers, scale = quantize_rows(weight.float())
+        new.integers = nn.Parameter(integers.contiguous(), requires_grad=False)
+        new.scale = scale.squeeze(1)
+        if bias is not None:
+            new.bias = nn.Parameter(bias.detach().clone())
+        return new
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Float tensor (..., in) to float tensor (..., out) of the same type."""
+        rows = inputs.reshape(-1, self.in_features)
+        integers, scale = quantize_rows(rows)
+        output = int8_product(integers, self.integers).float().mul_(scale).mul_(self.scale)
+        if self.bias is not None:
+            output += self.bias
+        return output.to(inputs.dtype).view(*inputs.shape[:-1], self.out_features)
+
+    @property
+    def weight(self) -> torch.Tensor:
+        """The weight this layer stands for, computed anew: float32 (out, in)."""
+        return self.integers.float() * self.scale.unsqueeze(1)
+
+    def extra_repr(self) -> str:
+        """As ``Linear`` shows itself."""
+        return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
+
+
+def int8_product(rows: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """Exact ``rows @ weight.T`` of int8 tensors (m, k) and (n, k): int32 (m, n).
+
+    On CUDA, whose kernel wants more than 16 rows and sizes divisible by 8, the operands are padded with zeros.
+    """
+    if rows.device.type != "cuda":
+        return torch._int_mm(rows, weight.t())
+    m, k = rows.shape
+    n = weight.shape[0]
+    more_m, more_k, more_n = max(17 - m, 0), -k % 8, -n % 8
+    if more_m or more_k:
+        rows = nn.functional.pad(rows, (0, more_k, 0, more_m))
+    if more_k or more_n:
+        weight = nn.functional.pad(weight, (0, more_k, 0, more_n))
+    return torch._int_mm(rows, weight.t())[:m, :n]
+
+
+def linear_names(module: nn.Module, *, skip: Iterable[str] = (), head: bool = False) -> list[str]:
+    """Dotted names of the linear layers that can be quantized, embeddings and (unless ``head``) the head apart.
+
+    ``skip`` leaves out names that end with, or contain as one of their dotted parts, a given name. Rarely used
+    shapes (routers, whose choice of experts is sensitive) are the caller's to skip.
+    """
+    output = _head(module)
+    left_out = set(skip)
+    names = []
+    for name, child in module.named_modules():
+        if not _is_linear(child) or (child is output and not head):
+            continue
+        if name in left_out or left_out & set(name.split(".")) or any(name.endswith("." + s) for s in left_out):
+            continue
+        names.append(name)
+    return names
+
+
+def replace_linears(module: nn.Module, *, skip: Iterable[str] = (), head: bool = False) -> nn.Module:
+    """A copy of ``module`` whose linear layers are :class:`Int8Linear`; ``module`` itself stays as it is.
+
+    With ``head`` the output head is quantized too. Where its weight is tied to the embedding, the copy gets an
+    int8 head of its own beside the float embedding, and its configuration says that they are not tied.
+    """
+    names = linear_names(module, skip=skip, head=head)
+    if not names:
+        raise CapabilityError(f"{type(module).__name__} has no linear layers that int8 could replace")
+    memo: dict[int, Any] = {}
+    for name in names:
+        linear = module.get_submodule(name)
+        memo[id(linear)] = Int8Linear.from_linear(linear)
+    new = copy.deepcopy(module, memo)
+    _untie(new, names)
+    return new
+
+
+def int8_names(module: nn.Module) -> list[str]:
+    """Dotted names of the :class:`Int8Linear` layers of a module, as saved in ``steelyard.json``."""
+    return [name for name, child in module.named_modules() if isinstance(child, Int8Linear)]
+
+
+def empty_linears(module: nn.Module, names: Iterable[str]) -> nn.Module:
+    """Put an empty :class:`Int8Linear` in place of each named linear layer, for a state dict to be loaded into.
+
+    Changes ``module`` in place and returns it; raises :class:`ModelError` for a name that is no linear layer.
+    """
+    names = list(names)
+    for name in names:
+        try:
+            linear = module.get_submodule(name)
+        except AttributeError:
+            linear = None
+        if linear is None or not _is_linear(linear):
+            raise ModelError(f"{name!r} is listed as int8 but is no linear layer of {type(module).__name__}")
+        rows, columns = _weight_of(linear).shape
+        bias = getattr(linear, "bias", None) is not None
+        parent, _, last = name.rpartition(".")
+        new = Int8Linear(columns, rows, bias, device=_weight_of(linear).device).train(module.training)
+        setattr(module.get_submodule(parent), last, new)
+    _untie(module, names)
+    return module
+
+
+def _is_linear(module: nn.Module) -> bool:
+    return isinstance(module, nn.Linear) or type(module).__name__ == "Conv1D"
+
+
+def _weight_of(linear: nn.Module) -> torch.Tensor:
+    weight: torch.Tensor = linear.weight.detach()  # type: ignore[operator]
+    return weight if isinstance(linear, nn.Linear) else weight.t()
+
+
+def _head(module: Any) -> nn.Module | None:
+    try:
+        head: nn.Module | None = module.get_output_embeddings()
+    except (AttributeError, NotImplementedError):
+        return None
+    return head
+
+
+def _untie(module: Any, names: Iterable[str]) -> None:
+    head = _head(module)
+    if head is None or not any(module.get_submodule(name) is head for name in names):
+        return
+    if module.config.tie_word_embeddings and getattr(module.config, "is_encoder_decoder", False):
+        raise CapabilityError(
+            f"{type(module).__name__} scales its decoder's output when head and embedding are tied, so its head "
+            "cannot be quantized by itself; leave the head as it is"
+        )
+    module.config.tie_word_embeddings = False

@@ -1,0 +1,224 @@
+"""Requests as tokens: what a model reads for a continuation or a prompt.
+
+The rules are those of EleutherAI's lm-evaluation-harness, so that scores can be compared with published ones:
+context and continuation are encoded together and split at the length of the encoded context, white space at
+the end of the context belongs to the continuation, an empty context is the beginning-of-sequence token (the
+end-of-sequence token where there is none), and what does not fit is cut from the left.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+from steelyard.contracts import (
+    CapabilityError,
+    Continuation,
+    InputError,
+    Message,
+    ModelError,
+    Prompt,
+    Sampling,
+    UsageError,
+)
+
+
+class Encoded(NamedTuple):
+    """A request as tokens: log P(``target`` | ``context``) is wanted; ``pieces`` are the target's texts."""
+
+    context: tuple[int, ...]
+    target: tuple[int, ...]
+    pieces: tuple[str, ...]
+
+
+class Window(NamedTuple):
+    """One run of the model: ``target`` is predicted after ``context``."""
+
+    context: tuple[int, ...]
+    target: tuple[int, ...]
+
+
+def render(tokenizer: Any, prompt: Prompt, name: str = "the model") -> tuple[str, bool]:
+    """The text a prompt stands for, and whether the tokenizer may add its special tokens to it.
+
+    A conversation goes through the chat template up to the start of the assistant's turn; the template writes
+    its own special tokens, so none are added.
+    """
+    if isinstance(prompt, str):
+        return prompt, True
+    messages = [{"role": m.role, "content": m.content} for m in prompt if isinstance(m, Message)]
+    if not messages or len(messages) != len(prompt):
+        raise InputError(f"{name}: a conversation must be a non-empty list of messages")
+    if not getattr(tokenizer, "chat_template", None):
+        raise CapabilityError(
+            f"{name} has no chat template (capability 'chat'): use the plain or raw prompt style"
+        )
+    try:
+        text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    except Exception as error:  # templates raise whatever their authors chose
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"{name}: its chat template refuses this conversation: {reason}") from error
+    return str(text), False
+
+
+def prefix_token(tokenizer: Any, name: str = "the model") -> int:
+    """The token an empty context stands for: beginning of sequence, else end of sequence."""
+    for token in (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.cls_token_id, tokenizer.pad_token_id):
+        if token is not None:
+            return int(token)
+    raise ModelError(f"{name}: its tokenizer has neither a beginning- nor an end-of-sequence token")
+
+
+def encode_text(tokenizer: Any, text: str, special: bool) -> list[int]:
+    """Tokens of a text; ``special`` lets the tokenizer add its own, unless the text already starts with them."""
+    return list(_encode(tokenizer, text, special)["input_ids"])
+
+
+def encode_prompt(tokenizer: Any, prompt: Prompt, name: str = "the model") -> list[int]:
+    """Tokens of a prompt for generation; an empty prompt is the beginning-of-sequence token."""
+    text, special = render(tokenizer, prompt, name)
+    return encode_text(tokenizer, text, special) or [prefix_token(tokenizer, name)]
+
+
+def encode_continuation(
+    tokenizer: Any, request: Continuation, name: str = "the model", *, separate: bool = False
+) -> Encoded:
+    """Tokens of a request. ``separate`` is for encoder-decoders, whose two sides are encoded apart.
+
+    An empty text gives an empty target. Where the last context token and the text merge into one token, so
+    that nothing would be left to predict, the two are encoded apart.
+    """
+    text, special = render(tokenizer, request.context, name)
+    context, continuation = _move_spaces(text, request.text)
+    if not request.text:
+        return Encoded((), (), ())
+    if not context:
+        return _after_prefix(tokenizer, continuation, name)
+    before = encode_text(tokenizer, context, special)
+    if not separate:
+        whole = _encode(tokenizer, context + continuation, special)
+        target = tuple(whole["input_ids"][len(before) :])
+        if target:
+            pieces = _pieces(tokenizer, whole, context + continuation, len(before))
+            return Encoded(tuple(before), target, pieces)
+    alone = _encode(tokenizer, continuation, False)
+    return Encoded(tuple(before), tuple(alone["input_ids"]), _pieces(tokenizer, alone, continuation, 0))
+
+
+def rolling_windows(tokens: Sequence[int], prefix: int, length: int) -> list[Window]:
+    """Cut a long text into windows of at most ``length`` inputs so that each token is predicted once.
+
+    The first window predicts the first ``length`` tokens after ``prefix``; later windows predict up to
+    ``length`` further tokens, and the last one is filled up on the left with context.
+
+    Source: lm-evaluation-harness, rolling log-likelihood.
+
+    >>> [w.target for w in rolling_windows([1, 2, 3, 4, 5], 0, 2)]
+    [(1, 2), (3, 4), (5,)]
+    >>> rolling_windows([1, 2, 3, 4, 5], 0, 2)[-1].context
+    (3, 4)
+    """
+    tokens = tuple(tokens)
+    windows = [Window((prefix,), tokens[:length])] if tokens else []
+    for start in range(length, len(tokens), length):
+        end = min(start + length, len(tokens))
+        windows.append(Window(tokens[end - length - 1 : start], tokens[start:end]))
+    return windows
+
+
+def windows_of(encoded: Encoded, length: int | None, name: str, separate: bool = False) -> list[Window]:
+    """The runs of the model one request needs, each within ``length`` inputs."""
+    context, target = encoded.context, encoded.target
+    if not target:
+        return []
+    if length is None:
+        return [Window(context, target)]
+    if separate:
+        if len(target) > length:
+            raise InputError(_too_long(name, len(target), length))
+        return [Window(context[-length:], target)]
+    if len(context) == 1 and len(target) > length:
+        return rolling_windows(target, context[0], length)
+    if len(target) > length:
+        raise InputError(_too_long(name, len(target), length))
+    return [Window(context[max(0, len(context) + len(target) - length - 1) :], target)]
+
+
+def check_sampling(sampling: Sampling) -> None:
+    """Refuse settings that mean nothing."""
+    checks = {
+        "max_tokens must be 0 or more": sampling.max_tokens >= 0,
+        "temperature must be a finite number, 0 or more": 0 <= sampling.temperature < math.inf,
+        "top_p must be above 0 and at most 1": 0 < sampling.top_p <= 1,
+        "top_k must be 0 or more": sampling.top_k >= 0,
+        "logprobs must be 0 or more": sampling.logprobs >= 0,
+        "a stop string must not be empty": all(sampling.stop),
+    }
+    for rule, kept in checks.items():
+        if not kept:
+            raise UsageError(f"sampling: {rule}")
+
+
+def label_tokens(tokenizer: Any, tokens: Iterable[int]) -> list[str]:
+    """A distinct readable text for each of several alternative tokens."""
+    labels: list[str] = []
+    for token in tokens:
+        text = tokenizer.decode([token])
+        if text in labels or "\ufffd" in text:
+            text = str(tokenizer.convert_ids_to_tokens(token))
+        labels.append(text)
+    return labels
+
+
+def _too_long(name: str, tokens: int, length: int) -> str:
+    return (
+        f"{name}: a continuation of {tokens} tokens does not fit its context of {length} tokens; shorten it, or "
+        "leave its context empty to score it in rolling windows"
+    )
+
+
+def _move_spaces(context: str, continuation: str) -> tuple[str, str]:
+    bare = context.rstrip()
+    return bare, context[len(bare) :] + continuation
+
+
+def _after_prefix(tokenizer: Any, text: str, name: str) -> Encoded:
+    encoding = _encode(tokenizer, text, False)
+    tokens = tuple(encoding["input_ids"])
+    pieces = _pieces(tokenizer, encoding, text, 0)
+    prefix = prefix_token(tokenizer, name)
+    if tokens and tokens[0] == prefix:  # the text brings its own
+        return Encoded(tokens[:1], tokens[1:], pieces[1:])
+    return Encoded((prefix,), tokens, pieces)
+
+
+def _encode(tokenizer: Any, text: str, special: bool) -> Any:
+    if special and text:
+        first = tokenizer.bos_token if tokenizer.bos_token is not None else tokenizer.eos_token
+        special = not (first and text.startswith(first))
+    fast = bool(getattr(tokenizer, "is_fast", False))
+    return tokenizer(text, add_special_tokens=special, return_offsets_mapping=fast, verbose=False)
+
+
+def _pieces(tokenizer: Any, encoding: Any, text: str, start: int) -> tuple[str, ...]:
+    """Texts of the tokens from ``start`` on; joined they are the rest of ``text``.
+
+    A character that several tokens share goes to the last of them.
+    """
+    offsets = encoding.get("offset_mapping")
+    if offsets is None:
+        return tuple(tokenizer.decode([token]) for token in encoding["input_ids"][start:])
+    ends = [end for _, end in offsets]
+    for index in range(len(ends) - 2, -1, -1):  # a piece ends no later than the next token's character begins
+        following = offsets[index + 1]
+        if following[1] > following[0] and ends[index] > following[0]:
+            ends[index] = following[0]
+    cursor = ends[start - 1] if start else 0
+    pieces = []
+    for end in ends[start:]:
+        pieces.append(text[cursor:end] if end > cursor else "")
+        cursor = max(cursor, end)
+    if pieces and cursor < len(text):
+        pieces[-1] += text[cursor:]
+    return tuple(pieces)

@@ -1,0 +1,100 @@
+"""Writing a model to a checkpoint folder, all or nothing.
+
+transformers writes it, and reads it again unless the model has int8 layers: ``steelyard.json`` names those, and
+:mod:`steelyard.models.checkpoint` puts them in place before it reads the weights.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from steelyard.contracts import ModelCard, ModelError
+from steelyard.models.quantized import int8_names
+from steelyard.models.quiet import quiet
+
+RECORD = "steelyard.json"
+FORMAT = 1
+
+
+def save_checkpoint(folder: Path, module: Any, tokenizer: Any, card: ModelCard) -> Path:
+    """Write ``folder`` beside its final place, then put it there in one step.
+
+    An existing folder is replaced only if it is empty or holds a checkpoint of Steelyard's; anything else, an
+    unwritable place and a full disk raise :class:`ModelError`, and what was there stays.
+    """
+    folder = Path(folder)
+    _check_target(folder)
+    new = folder.parent / f".{folder.name}.{os.getpid()}.partial"
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(new, ignore_errors=True)
+        new.mkdir()
+        write_checkpoint(new, module, tokenizer, card)
+        _put(new, folder)
+    except Exception as error:
+        shutil.rmtree(new, ignore_errors=True)
+        if isinstance(error, OSError) or "safetensor" in type(error).__name__.lower():
+            raise ModelError(f"{folder}: cannot be written ({_reason(error)})") from error
+        raise
+    return folder
+
+
+def write_checkpoint(folder: Path, module: Any, tokenizer: Any, card: ModelCard) -> None:
+    """Write configuration, tensors, tokenizer and ``steelyard.json`` into an existing folder."""
+    names = int8_names(module)
+    with quiet():
+        module.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+    (folder / RECORD).write_text(json.dumps(record_of(card, names), indent=2) + "\n", encoding="utf-8")
+
+
+def record_of(card: ModelCard, int8: list[str]) -> dict[str, Any]:
+    """What ``steelyard.json`` says of a model."""
+    return {
+        "format": FORMAT,
+        "name": card.name,
+        "licence": card.licence,
+        "source": card.source,
+        "parts": [{"name": part.name, "settings": _plain(part.settings)} for part in card.parts],
+        "int8": int8,
+    }
+
+
+def _check_target(folder: Path) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise ModelError(f"{folder}: is a file; name a folder to save the model in")
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / RECORD).is_file():
+        raise ModelError(f"{folder}: holds other files; name a new or empty folder to save the model in")
+
+
+def _put(new: Path, folder: Path) -> None:
+    old = folder.parent / f".{folder.name}.{os.getpid()}.replaced"
+    if folder.exists():
+        folder.rename(old)
+    try:
+        new.rename(folder)
+    except OSError:
+        if old.exists():
+            old.rename(folder)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _reason(error: Exception) -> str:
+    code = getattr(error, "errno", None)
+    if code == errno.ENOSPC or "No space left" in str(error):
+        return "the disk is full; free some space or save elsewhere"
+    if code in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return "no permission to write there; choose another folder"
+    return getattr(error, "strerror", None) or str(error).splitlines()[0]
+
+
+def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:
+    plain: dict[str, Any] = json.loads(json.dumps(dict(settings), default=str))
+    return plain

@@ -1,0 +1,153 @@
+"""Open weights in this process: the :class:`~steelyard.contracts.OpenWeights` behind every local model."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from steelyard.contracts import (
+    AppliedPart,
+    Capability,
+    CapabilityError,
+    Continuation,
+    FamilyLike,
+    Generation,
+    ModelCard,
+    Prompt,
+    Sampling,
+    Score,
+    TextRole,
+)
+from steelyard.models import embedding, generation, scoring
+from steelyard.models.checkpoint_files import Pooling
+from steelyard.models.fingerprint import fingerprint_of
+from steelyard.models.forward import Engine
+from steelyard.models.saving import save_checkpoint
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from numpy.typing import NDArray
+
+
+class TransformersModel:
+    """A transformers module with its tokenizer, as a language model.
+
+    ``batch_tokens`` bounds the tokens of one forward pass, and with it the memory above the weights.
+
+        model = load_model("smollm2-135m")
+        model.score([Continuation("The capital of France is", " Paris")])[0].logprob
+    """
+
+    def __init__(
+        self,
+        module: Any,
+        tokenizer: Any,
+        card: ModelCard,
+        family: FamilyLike,
+        *,
+        batch_tokens: int = 4096,
+        pooling: Pooling | None = None,
+    ) -> None:
+        self._module = module
+        self._tokenizer = tokenizer
+        self._card = card
+        self._family = family
+        self.batch_tokens = batch_tokens
+        self.pooling = pooling
+
+    @property
+    def card(self) -> ModelCard:
+        """What is known of the model."""
+        return self._card
+
+    @property
+    def module(self) -> torch.nn.Module:
+        """The torch module; parts that change weights work on a copy."""
+        module: torch.nn.Module = self._module
+        return module
+
+    @property
+    def tokenizer(self) -> Any:
+        """The transformers tokenizer."""
+        return self._tokenizer
+
+    @property
+    def family(self) -> FamilyLike:
+        """The architecture as data."""
+        return self._family
+
+    @cached_property
+    def engine(self) -> Engine:
+        """What runs the module."""
+        card = self._card
+        return Engine(self._module, self._tokenizer, card.name, card.context_length, self.batch_tokens)
+
+    def score(self, requests: Sequence[Continuation], *, top: int = 0) -> list[Score]:
+        """Score each request, in order; results do not depend on how requests are batched."""
+        self._need("score")
+        return scoring.score(self.engine, requests, top)
+
+    def generate(self, prompts: Sequence[Prompt], sampling: Sampling = Sampling()) -> list[Generation]:
+        """Continue each prompt, in order."""
+        self._need("generate")
+        return generation.generate(self.engine, prompts, sampling)
+
+    def stream(self, prompt: Prompt, sampling: Sampling = Sampling()) -> Iterator[Generation]:
+        """Yield increments; joined, their texts equal ``generate``'s."""
+        self._need("generate")
+        return generation.stream(self.engine, prompt, sampling)
+
+    def embed(self, texts: Sequence[str], role: TextRole = "document") -> NDArray[np.float32]:
+        """Unit vectors, float32 (n, d); texts longer than the model takes are cut on the right.
+
+        Queries and documents are treated alike.
+        """
+        self._need("embed")
+        return embedding.embed(self.engine, texts, self.pooling or embedding.MEAN)
+
+    def hidden(self, texts: Sequence[str], layers: Sequence[int] | None = None) -> list[NDArray[np.float32]]:
+        """Hidden states per text: float32 (layers, tokens, width), layer 0 being the embeddings."""
+        self._need("hidden")
+        return embedding.hidden(self.engine, texts, layers)
+
+    def evolve(self, module: torch.nn.Module, part: AppliedPart) -> TransformersModel:
+        """The same model around another module, with ``part`` appended to its history."""
+        parameters, memory = size_of(module)
+        card = dataclasses.replace(
+            self._card,
+            fingerprint=fingerprint_of(self._card.fingerprint, [part]),
+            parameters=parameters,
+            memory_bytes=memory,
+            parts=(*self._card.parts, part),
+        )
+        return TransformersModel(
+            module, self._tokenizer, card, self._family, batch_tokens=self.batch_tokens, pooling=self.pooling
+        )
+
+    def save(self, folder: Path) -> Path:
+        """Write a checkpoint folder that :func:`steelyard.load` reads back; all or nothing."""
+        return save_checkpoint(Path(folder), self._module, self._tokenizer, self._card)
+
+    def _need(self, capability: Capability) -> None:
+        if capability not in self._card.capabilities:
+            have = ", ".join(sorted(self._card.capabilities)) or "none"
+            raise CapabilityError(f"{self._card.name} lacks the capability {capability!r} (it has: {have})")
+
+
+def size_of(module: torch.nn.Module) -> tuple[int, int]:
+    """Number of parameters, and bytes of parameters and buffers; shared tensors count once.
+
+    >>> import torch
+    >>> size_of(torch.nn.Linear(3, 2))
+    (8, 32)
+    """
+    parameters = {p.data_ptr(): p for p in module.parameters()}
+    held = {b.data_ptr(): b for b in module.buffers()} | parameters
+    return (
+        sum(p.numel() for p in parameters.values()),
+        sum(t.numel() * t.element_size() for t in held.values()),
+    )

@@ -1,0 +1,298 @@
+"use strict";
+(() => {
+  const data = JSON.parse(document.getElementById("data").textContent);
+  const { candidates, samples, texts } = data;
+  const byId = (id) => document.getElementById(id);
+  const all = (selector, root = document) => [...root.querySelectorAll(selector)];
+
+  /** A new element with a class and text; text is always text, never markup. */
+  function make(tag, className, text) {
+    const element = document.createElement(tag);
+    if (className) element.className = className;
+    if (text !== undefined) element.textContent = text;
+    return element;
+  }
+
+  // ------------------------------------------------------------------------------------------ copying
+  function copyText(text, source) {
+    if (navigator.clipboard && window.isSecureContext) return navigator.clipboard.writeText(text);
+    const range = document.createRange();
+    range.selectNodeContents(source);
+    const selection = window.getSelection();
+    selection.removeAllRanges();
+    selection.addRange(range);
+    const done = document.execCommand("copy");
+    return done ? Promise.resolve() : Promise.reject(new Error("copy refused"));
+  }
+  for (const block of all(".code")) {
+    const button = make("button", "", "Copy");
+    const pre = block.querySelector("pre");
+    button.type = "button";
+    button.addEventListener("click", async () => {
+      try {
+        await copyText(pre.textContent, pre);
+        button.textContent = "Copied";
+      } catch {
+        button.textContent = "Select and copy";
+      }
+      setTimeout(() => { button.textContent = "Copy"; }, 1600);
+    });
+    block.append(button);
+  }
+
+  // ------------------------------------------------------------------------------------------ sorting
+  function sortTable(table, column, heading) {
+    const ascending = heading.getAttribute("aria-sort") === "descending" ||
+      (!heading.hasAttribute("aria-sort") && heading.dataset.kind !== "number");
+    for (const other of all("thead th", table)) other.removeAttribute("aria-sort");
+    heading.setAttribute("aria-sort", ascending ? "ascending" : "descending");
+    const sign = ascending ? 1 : -1;
+    const key = (row) => {
+      const cell = row.cells[column];
+      if (heading.dataset.kind === "text") return cell.textContent.trim();
+      return cell.dataset.sort === undefined ? null : Number(cell.dataset.sort);
+    };
+    const compare = (a, b) => {
+      const [x, y] = [key(a), key(b)];
+      if (x === null || y === null) return (x === null) - (y === null); // the unmeasured stay last
+      return sign * (typeof x === "string" ? x.localeCompare(y, undefined, { numeric: true }) : x - y);
+    };
+    const body = table.tBodies[0];
+    body.append(...[...body.rows].sort(compare));
+  }
+  for (const table of all("table.sortable")) {
+    all("thead th", table).forEach((heading, column) => {
+      const button = make("button", "", heading.textContent.trim());
+      button.type = "button";
+      heading.replaceChildren(button);
+      button.addEventListener("click", () => sortTable(table, column, heading));
+    });
+  }
+
+  // ------------------------------------------------------------------------------------- plot: tooltips
+  const tooltip = byId("tooltip");
+  function showTooltip(point) {
+    const candidate = candidates[Number(point.dataset.index)];
+    tooltip.replaceChildren(make("b", "", candidate.label), ...candidate.lines.map((line) => make("span", "", line)));
+    tooltip.hidden = false;
+    const dot = point.querySelector(".dot").getBoundingClientRect();
+    const box = tooltip.getBoundingClientRect();
+    const left = Math.min(Math.max(dot.left + dot.width / 2 - box.width / 2, 8), document.documentElement.clientWidth - box.width - 8);
+    const above = dot.top - box.height - 10;
+    tooltip.style.left = `${left + window.scrollX}px`;
+    tooltip.style.top = `${(above > 8 ? above : dot.bottom + 10) + window.scrollY}px`;
+  }
+  function hideTooltip() { tooltip.hidden = true; }
+
+  // ------------------------------------------------------------------------------------ selecting a system
+  const points = all("a.pt");
+  const selection = byId("selection");
+  function select(index) {
+    for (const element of all("[data-index]")) element.classList.toggle("selected", Number(element.dataset.index) === index);
+    if (selection) {
+      const link = make("a", "", "see its samples");
+      link.href = "#samples";
+      selection.replaceChildren("Selected: ", make("b", "", candidates[index].label), samples.length ? " · " : "", samples.length ? link : "");
+      selection.hidden = false;
+    }
+    if (browser) browser.choose(index);
+  }
+  for (const point of points) {
+    point.querySelector("title").remove(); // the tooltip below takes its place
+    point.addEventListener("mouseenter", () => showTooltip(point));
+    point.addEventListener("mouseleave", hideTooltip);
+    point.addEventListener("focus", () => showTooltip(point));
+    point.addEventListener("blur", hideTooltip);
+    point.addEventListener("click", (event) => {
+      event.preventDefault();
+      select(Number(point.dataset.index));
+    });
+  }
+  document.addEventListener("keydown", (event) => { if (event.key === "Escape" && tooltip) hideTooltip(); });
+
+  // ---------------------------------------------------------------------------------- the sample browser
+  const browser = samples.length ? makeBrowser() : null;
+
+  function makeBrowser() {
+    const PAGE = 20;
+    const form = byId("filters");
+    const field = (name) => form.elements.namedItem(name);
+    const list = byId("list");
+    const rows = samples.map(([id, group, prompt, reference, answers], position) => ({
+      position, id: texts[id], group: texts[group], prompt: texts[prompt], reference: texts[reference],
+      answers: new Map(answers.map(([index, prediction, value, requests, responses]) =>
+        [index, { prediction: texts[prediction], value, requests, responses }])),
+      haystack: null,
+    }));
+    let shown = [];
+    let page = 0;
+
+    for (const group of [...new Set(rows.map((row) => row.group))].filter(Boolean).sort()) {
+      const option = make("option", "", group);
+      option.value = group;
+      field("group").append(option);
+    }
+
+    const number = (name) => (field(name) && field(name).value !== "" ? Number(field(name).value) : null);
+    const right = (answer) => answer.value !== null && answer.value >= 0.5;
+
+    function options(select, entries) {
+      const before = select.value;
+      select.replaceChildren(...entries.map(([value, text]) => {
+        const option = make("option", "", text);
+        option.value = value;
+        return option;
+      }));
+      if (entries.some(([value]) => value === before)) select.value = before;
+    }
+    /** The choices of "Show" and "Order" depend on the metric and on whether two systems are compared. */
+    function refreshChoices() {
+      const both = number("second") !== null;
+      const outcomes = [["", "all its samples"]];
+      if (data.fraction && !both) outcomes.push(["right", "right"], ["wrong", "wrong"]);
+      if (both) outcomes.push(["differ", "where they disagree"]);
+      if (data.fraction && both) outcomes.push(["first", "only the first right"], ["second", "only the second right"], ["neither", "both wrong"]);
+      options(field("outcome"), outcomes);
+      const orders = [["", "as in the task"], ["worst", "worst first"]];
+      if (both) orders.push(["difference", "largest difference first"]);
+      options(field("order"), orders);
+    }
+
+    function matches(row, first, second, outcome, group, words) {
+      const a = row.answers.get(first);
+      const b = second === null ? null : row.answers.get(second);
+      if (!a || (second !== null && !b)) return false;
+      if (group && row.group !== group) return false;
+      if (outcome === "right" && !right(a)) return false;
+      if (outcome === "wrong" && right(a)) return false;
+      if (outcome === "differ" && (data.fraction ? right(a) === right(b) : a.value === b.value)) return false;
+      if (outcome === "first" && !(right(a) && !right(b))) return false;
+      if (outcome === "second" && !(right(b) && !right(a))) return false;
+      if (outcome === "neither" && (right(a) || right(b))) return false;
+      if (!words.length) return true;
+      if (row.haystack === null) {
+        row.haystack = [row.id, row.prompt, row.reference, ...[...row.answers.values()].map((x) => x.prediction)].join("\n").toLowerCase();
+      }
+      return words.every((word) => row.haystack.includes(word));
+    }
+
+    function update() {
+      const [first, second] = [number("first"), number("second")];
+      const words = field("text").value.toLowerCase().split(/\s+/).filter(Boolean);
+      shown = rows.filter((row) => matches(row, first, second, field("outcome").value, field("group").value, words));
+      const order = field("order").value;
+      const sign = data.higherIsBetter ? 1 : -1;
+      const merit = (row) => sign * (row.answers.get(first).value ?? 0);
+      const gap = (row) => Math.abs((row.answers.get(first).value ?? 0) - (row.answers.get(second).value ?? 0));
+      if (order === "worst") shown.sort((x, y) => merit(x) - merit(y) || x.position - y.position);
+      if (order === "difference") shown.sort((x, y) => gap(y) - gap(x) || x.position - y.position);
+      page = 0;
+      draw();
+    }
+
+    function draw() {
+      const pages = Math.max(Math.ceil(shown.length / PAGE), 1);
+      const measured = rows.filter((row) => row.answers.has(number("first"))).length;
+      const part = measured < rows.length ? ` measured on this system (of ${rows.length.toLocaleString("en")})` : "";
+      byId("count").textContent = `${shown.length.toLocaleString("en")} of ${measured.toLocaleString("en")} samples${part}`;
+      byId("page").textContent = `${page + 1} / ${pages}`;
+      byId("previous").disabled = page === 0;
+      byId("next").disabled = page >= pages - 1;
+      const nothing = make("p", "note", "No sample matches these filters.");
+      list.replaceChildren(...(shown.length ? shown.slice(page * PAGE, (page + 1) * PAGE).map(item) : [nothing]));
+    }
+
+    function answerLine(answer, label) {
+      const element = make("div", "answer");
+      const className = !data.fraction || answer.value === null ? "value" : right(answer) ? "right" : "wrong";
+      const line = make("span", className, (label ? `${label}: ` : "") + (answer.prediction || "(empty answer)"));
+      if (answer.value !== null && className === "value") line.dataset.value = answer.value.toPrecision(3);
+      if (data.fraction && answer.value > 0 && answer.value < 1) line.append(` (${Math.round(100 * answer.value)}%)`);
+      element.append(line);
+      return element;
+    }
+
+    function item(row) {
+      const details = make("details", "sample");
+      const summary = make("summary");
+      const id = make("span", "id", row.id);
+      if (row.group) id.append(make("i", "", row.group));
+      const answers = make("div");
+      const [first, second] = [number("first"), number("second")];
+      answers.append(answerLine(row.answers.get(first), second === null ? "" : "first"));
+      if (second !== null) answers.append(answerLine(row.answers.get(second), "second"));
+      summary.append(id, make("span", "prompt", row.prompt), answers);
+      details.append(summary);
+      details.addEventListener("toggle", () => {
+        if (details.open && details.children.length === 1) details.append(body(row, first, second));
+      });
+      return details;
+    }
+
+    function block(parent, title, text) {
+      parent.append(make("h4", "", title), make("pre", "", text));
+    }
+
+    function raw(answer, label) {
+      const details = make("details", "raw");
+      details.append(make("summary", "", `Raw requests and responses of ${label}`));
+      details.addEventListener("toggle", () => {
+        if (details.children.length > 1) return;
+        const count = Math.max(answer.requests.length, answer.responses.length);
+        for (let i = 0; i < count; i += 1) {
+          const which = count > 1 ? ` ${i + 1} of ${count}` : "";
+          for (const [kind, records] of [["Request", answer.requests], ["Response", answer.responses]]) {
+            if (records[i]) block(details, `${kind}${which}`, records[i].map(([key, text]) => `${texts[key]}: ${texts[text]}`).join("\n"));
+          }
+        }
+        if (!count) details.append(make("p", "note", "None were kept."));
+      });
+      return details;
+    }
+
+    function body(row, first, second) {
+      const element = make("div", "body");
+      block(element, "Prompt", row.prompt);
+      if (row.reference) block(element, "Reference", row.reference);
+      element.append(make("h4", "", `Answers of ${row.answers.size === 1 ? "the system" : `${row.answers.size} systems`}`));
+      const table = make("table");
+      for (const [index, answer] of [...row.answers].sort((a, b) => a[0] - b[0])) {
+        const line = table.insertRow();
+        const name = make("th", "", candidates[index].short);
+        name.scope = "row";
+        line.append(name);
+        line.insertCell().append(answerLine(answer, ""));
+      }
+      element.append(table);
+      for (const index of second === null || second === first ? [first] : [first, second]) {
+        element.append(raw(row.answers.get(index), candidates[index].short));
+      }
+      return element;
+    }
+
+    let waiting = 0;
+    form.addEventListener("submit", (event) => event.preventDefault());
+    form.addEventListener("input", (event) => {
+      clearTimeout(waiting);
+      if (event.target.name === "text") {
+        waiting = setTimeout(update, 120);
+        return;
+      }
+      refreshChoices();
+      update();
+    });
+    const turn = (step) => { page += step; draw(); list.scrollIntoView({ block: "nearest" }); };
+    byId("previous").addEventListener("click", () => turn(-1));
+    byId("next").addEventListener("click", () => turn(1));
+    byId("browser").hidden = false;
+    refreshChoices();
+    update();
+    return {
+      choose(index) {
+        field("first").value = String(index);
+        refreshChoices();
+        update();
+      },
+    };
+  }
+})();

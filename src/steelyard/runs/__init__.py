@@ -1,0 +1,1 @@
+"""The record of everything measured: the run store, its export, and the environment a run ran in."""

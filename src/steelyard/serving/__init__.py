@@ -1,0 +1,1 @@
+"""Serving: an OpenAI-compatible HTTP server around any :class:`~steelyard.contracts.LanguageModel`."""

@@ -1,0 +1,73 @@
+"""Loading anything that can be asked, by name: a model, an endpoint or a system file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from steelyard.contracts import LanguageModel, Texts
+from steelyard.systems.system_file import SUFFIXES, SystemFile, read_system
+
+
+def load(
+    name: str | Path, *, calibration: Texts | None = None, cache: bool = True, **options: Any
+) -> LanguageModel:
+    """Load a system file (``*.yaml``, ``*.yml``) or any name that ``models.load_model`` takes.
+
+    ``options`` go to ``load_model`` (``device``, ``dtype``, ``accept_licence`` ...). A system file's parts are
+    applied; those that need calibration get ``calibration``, else the texts that the file names. A file
+    without a ``prompt`` section gives the bare model, with its parts.
+
+    Example:
+        >>> load("best.yaml").generate([[Message("user", "What is a steelyard?")]])  # doctest: +SKIP
+    """
+    from steelyard.models.loading import load_model
+
+    text = str(name)
+    if not text.lower().endswith(SUFFIXES) or "://" in text:
+        return load_model(text, **options)
+    path = Path(name)
+    return assemble(read_system(path), path, calibration=calibration, cache=cache, **options)
+
+
+def assemble(
+    system: SystemFile,
+    path: Path | None = None,
+    *,
+    calibration: Texts | None = None,
+    cache: bool = True,
+    **options: Any,
+) -> LanguageModel:
+    """Load the model that ``system`` names, apply its parts and put it behind its prompt style.
+
+    ``path`` is where the file lies: paths in it that start with a dot, and that of its calibration texts, are
+    relative to its folder.
+    """
+    from steelyard.models.loading import load_model
+
+    model = load_model(_resolved(system.model, path), **options)
+    if system.weights:
+        from steelyard.compression.apply import apply_parts
+
+        model = apply_parts(model, system.weights, _calibration(system, path, calibration), cache=cache)
+    if system.prompt is None:
+        return model
+    from steelyard.systems.system import System
+
+    return System(model, system.prompt.to_style(), name=path.stem if path else None)
+
+
+def _calibration(system: SystemFile, path: Path | None, given: Texts | None) -> Sequence[str] | None:
+    if given is not None or system.calibration is None:
+        return given
+    from steelyard.compression.calibration import read_calibration
+
+    folder = path.parent if path else Path()
+    return read_calibration(folder / system.calibration)
+
+
+def _resolved(model: str, path: Path | None) -> str:
+    if path is not None and model.startswith(("./", "../")):
+        return str(path.parent / model)
+    return model

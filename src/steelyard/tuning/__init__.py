@@ -1,0 +1,1 @@
+"""The main job: candidates, budgeted search, frontier, and the system that is handed over."""

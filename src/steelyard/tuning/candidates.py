@@ -1,0 +1,128 @@
+"""Candidates: models x weight parts x prompt styles."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import Any
+
+from steelyard import parts
+from steelyard.contracts import PromptStyle, UsageError
+from steelyard.evaluation.recorded import STYLES
+
+WeightParts = tuple[Mapping[str, Mapping[str, Any]], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """Weights to weigh: a model and the parts applied to it, in order."""
+
+    model: str
+    weights: WeightParts = ()
+
+    @property
+    def key(self) -> str:
+        """Canonical text: equal for equal variants."""
+        return json.dumps([self.model, self.weights], sort_keys=True, default=str)
+
+    @property
+    def label(self) -> str:
+        """``"smollm2-135m, sleb remove=3, int8"``."""
+        name = PurePath(self.model).name if "://" not in self.model else self.model
+        words = [_word(part, settings) for entry in self.weights for part, settings in entry.items()]
+        return ", ".join([name, *words])
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One system to weigh."""
+
+    id: str
+    variant: Variant
+    style: PromptStyle
+
+    @property
+    def label(self) -> str:
+        """What the report calls it."""
+        shots = f", {self.style.shots} shot{'s' if self.style.shots != 1 else ''}" if self.style.shots else ""
+        return f"{self.variant.label}, {self.style.style}{shots}"
+
+
+def grid(models: Sequence[str], weights: Sequence[WeightParts], styles: Sequence[PromptStyle]) -> list[Candidate]:
+    """Every combination, in a fixed order; the first is the reference that speed ratios are taken against."""
+    if not models:
+        raise UsageError("no model to weigh: give at least one --model")
+    combinations = [
+        (Variant(model, parts), style)
+        for model in dict.fromkeys(models)
+        for parts in _distinct(weights or [()])
+        for style in dict.fromkeys(styles or [PromptStyle()])
+    ]
+    width = len(str(len(combinations)))
+    return [
+        Candidate(f"c{number:0{max(2, width)}d}", variant, style)
+        for number, (variant, style) in enumerate(combinations, 1)
+    ]
+
+
+def parse_weights(text: str) -> WeightParts:
+    """Read ``"none"``, ``"int8"`` or ``"sleb:remove=3+int8"``; names and settings are checked.
+
+    >>> parse_weights("sleb:remove=3+int8")
+    ({'sleb': {'remove': 3}}, {'int8': {}})
+    """
+    if text.strip() == "none":
+        return ()
+    entries = []
+    for piece in text.split("+"):
+        name, _, rest = piece.strip().partition(":")
+        pairs = dict(parts.parse_setting(pair) for pair in _split_settings(rest)) if rest else {}
+        entries.append({parts.find(name, "compressor").name: pairs})
+    return checked_weights(entries)
+
+
+def checked_weights(entries: Sequence[Mapping[str, Any]]) -> WeightParts:
+    """Check the ``weights`` list of a recipe or system file and convert its settings."""
+    checked = []
+    for entry in entries:
+        if not isinstance(entry, Mapping) or len(entry) != 1:
+            raise UsageError(
+                f"weights: {entry!r} is not one part with its settings, such as {{sleb: {{remove: 3}}}}"
+            )
+        ((name, settings),) = entry.items()
+        info = parts.find(name, "compressor")
+        checked.append({info.name: parts.validate(info.name, settings or {})})
+    return tuple(checked)
+
+
+def styles_of(styles: Sequence[str], shots: Sequence[int], seed: int) -> list[PromptStyle]:
+    """Prompt styles from the words and numbers of a command line."""
+    for style in styles:
+        if style not in STYLES:
+            raise UsageError(
+                f"unknown prompt style {style!r}{parts.nearest(style, STYLES)}; known: {', '.join(STYLES)}"
+            )
+    for count in shots:
+        if count < 0:
+            raise UsageError(f"shots must be 0 or more, not {count}")
+    return [PromptStyle(style=style, shots=count, seed=seed) for style in styles for count in shots]  # type: ignore[arg-type]
+
+
+def _split_settings(text: str) -> list[str]:
+    """Split at commas that start a new ``name=``, so that a list value such as ``blocks=[1,2]`` stays whole."""
+    return re.split(r",(?=\s*[A-Za-z_-]+=)", text)
+
+
+def _distinct(weights: Sequence[WeightParts]) -> list[WeightParts]:
+    found: list[WeightParts] = []
+    for entry in weights:
+        if entry not in found:
+            found.append(entry)
+    return found
+
+
+def _word(part: str, settings: Mapping[str, Any]) -> str:
+    return " ".join([part, *(f"{name}={value}" for name, value in settings.items())])

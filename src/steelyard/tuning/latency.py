@@ -1,0 +1,104 @@
+"""What one answer costs when it is asked alone: seconds, tokens, operations.
+
+Speed is only comparable within one process and one stretch of time, so every candidate is timed in turns
+with the reference candidate, sample by sample, and the ratio is what is compared; seconds are reported as
+measured.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from steelyard.contracts import Ask, Generation, LanguageModel, PromptStyle, Sample, Task
+from steelyard.evaluation.evaluate import answer
+from steelyard.evaluation.statistics import interval_record, mean_interval
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Seconds of single answers, with the median's bootstrap interval, and tokens read and written.
+
+    ``ratio`` is the mean of this candidate's seconds over the reference's, paired by sample.
+    """
+
+    p50: float
+    p95: float
+    low: float
+    high: float
+    n: int
+    ratio: dict[str, Any]
+    tokens: float
+
+    def to_record(self) -> dict[str, Any]:
+        """The JSON form."""
+        return asdict(self)
+
+
+def time_pairs(
+    candidate: tuple[LanguageModel, PromptStyle],
+    reference: tuple[LanguageModel, PromptStyle],
+    task: Task,
+    samples: Sequence[Sample],
+) -> Timing:
+    """Time ``candidate`` and ``reference`` on each sample in turn, after one answer each to warm up.
+
+    Each sample is asked twice, in either order, and the faster of the two counts: interruptions by other
+    programs only ever add.
+    """
+    for model, style in (candidate, reference):
+        _seconds_and_tokens(model, style, task, samples[0])
+    mine, theirs, tokens = [], [], []
+    for sample in samples:
+        first = _seconds_and_tokens(*candidate, task, sample)
+        other = [_seconds_and_tokens(*reference, task, sample)[0] for _ in range(2)]
+        second = _seconds_and_tokens(*candidate, task, sample)
+        mine.append(min(first[0], second[0]))
+        theirs.append(min(other))
+        tokens.append(first[1])
+    return summarise(mine, theirs, tokens)
+
+
+def summarise(seconds: Sequence[float], reference: Sequence[float], tokens: Sequence[int]) -> Timing:
+    """Turn paired seconds into a :class:`Timing`.
+
+    >>> summarise([2.0, 2.0], [1.0, 1.0], [10, 20]).ratio["value"]
+    2.0
+    """
+    values = np.asarray(seconds)
+    draws = np.random.default_rng(0).choice(values, size=(1000, len(values)))
+    low, high = np.quantile(np.median(draws, axis=1), [0.025, 0.975])
+    return Timing(
+        p50=float(np.median(values)),
+        p95=float(np.quantile(values, 0.95)),
+        low=float(low),
+        high=float(high),
+        n=len(values),
+        ratio=interval_record(mean_interval(values / np.asarray(reference))),
+        tokens=float(np.mean(tokens)),
+    )
+
+
+def probe_samples(task: Task, count: int, seed: int) -> list[Sample]:
+    """``count`` samples to time, drawn by seed: the same for every candidate."""
+    samples = list(task.samples())
+    return random.Random(seed).sample(samples, min(count, len(samples)))
+
+
+def _seconds_and_tokens(model: LanguageModel, style: PromptStyle, task: Task, sample: Sample) -> tuple[float, int]:
+    requests = task.requests(sample, style)
+    started = time.perf_counter()
+    responses = answer(model, requests)
+    seconds = time.perf_counter() - started
+    tokens = 0
+    for request, response in zip(requests, responses, strict=True):
+        if isinstance(response, Generation) and isinstance(request, Ask):
+            tokens += response.usage.prompt_tokens + response.usage.completion_tokens
+        elif not isinstance(response, Generation):
+            tokens += response.context_tokens + len(response.tokens)
+    return seconds, tokens

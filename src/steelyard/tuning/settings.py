@@ -1,0 +1,79 @@
+"""What a tune is asked to do: the settings of ``steelyard tune``, of a recipe, and of :func:`steelyard.tune`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, TypedDict
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from steelyard.contracts import UsageError
+from steelyard.parts import nearest
+
+By = Literal["latency", "memory", "operations"]
+
+
+class TuneOptions(TypedDict, total=False):
+    """The keyword settings of :func:`steelyard.tune`; :class:`TuneSettings` says what each means."""
+
+    styles: Sequence[str]
+    shots: Sequence[int]
+    weights: Sequence[Any]
+    limits: Sequence[str] | Mapping[str, str]
+    calibration: str | Path | None
+    metric: str | None
+    by: str
+    tolerance: float
+    target: float | None
+    slack: float
+    exhaustive: bool
+    seed: int
+    timing_samples: int
+
+
+class TuneSettings(BaseModel):
+    """Settings of a tune.
+
+    ``styles`` x ``shots`` are the prompts, ``weights`` the weight parts (``"none"``, ``"sleb:remove=3+int8"``
+    or a list such as ``[{sleb: {remove: 3}}, {int8: {}}]``). ``by`` says what cheapest means; ``tolerance``
+    how far below the best still is good enough, ``target`` which quality is, whatever the best reaches;
+    ``slack`` how far behind the leader a candidate stops being worth any price.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    styles: tuple[str, ...] = Field(("plain", "chat"), min_length=1)
+    shots: tuple[int, ...] = Field((0, 3), min_length=1)
+    weights: tuple[str | list[dict[str, Any]], ...] = Field(("none", "int8"), min_length=1)
+    limits: tuple[str, ...] | dict[str, str] = ()
+    calibration: Path | None = None
+    metric: str | None = None
+    by: By = "latency"
+    tolerance: float = Field(0.02, ge=0)
+    target: float | None = None
+    slack: float = Field(0.1, ge=0)
+    exhaustive: bool = False
+    seed: int = 0
+    timing_samples: int = Field(8, ge=1)
+
+    @classmethod
+    def read(cls, options: Mapping[str, Any]) -> TuneSettings:
+        """Check options; the first problem becomes a :class:`UsageError` that names it."""
+        known = list(cls.model_fields)
+        for name in options:
+            if name not in known:
+                raise UsageError(f"tune has no setting {name!r}{nearest(name, known)}")
+        try:
+            return cls(**options)
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(map(str, first["loc"]))
+            raise UsageError(f"tune setting {place}: {first['msg']}, not {first['input']!r}") from error
+
+    def plan(self, task_fingerprint: str, models: Sequence[str]) -> str:
+        """Identifies what is to be done: an unfinished run of the same plan is continued."""
+        record = {"task": task_fingerprint, "models": list(models), **self.model_dump(mode="json")}
+        return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()[:16]

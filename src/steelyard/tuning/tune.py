@@ -1,0 +1,267 @@
+"""``tune``: weigh candidates and hand over the cheapest system that does the task well enough."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Unpack
+
+from steelyard.compression.calibration import read_calibration
+from steelyard.contracts import LanguageModel, Marks, Progress, ResultKey, SteelyardError, UsageError
+from steelyard.evaluation.evaluate import evaluate
+from steelyard.evaluation.task_files import FileTask, load_task
+from steelyard.runs.store import RunStore
+from steelyard.systems.system_file import write_system
+from steelyard.tuning.candidates import Candidate, checked_weights, grid, parse_weights, styles_of
+from steelyard.tuning.elimination import Rules, Search, search
+from steelyard.tuning.latency import probe_samples, time_pairs
+from steelyard.tuning.limits import Limits, parse_limits
+from steelyard.tuning.record import Outcome, build_record, system_of
+from steelyard.tuning.settings import TuneOptions, TuneSettings
+from steelyard.tuning.variants import Variants
+
+
+@dataclass(frozen=True, slots=True)
+class TuneOutcome:
+    """What a tune hands over: the record behind the report, and the winner's system file."""
+
+    run_id: str
+    record: dict[str, Any]
+    system_file: Path
+
+
+def tune(
+    task: str | Path,
+    models: str | Sequence[str],
+    *,
+    out: str | Path = "tuned",
+    store: str | Path | RunStore | None = None,
+    progress: Progress | None = None,
+    **options: Unpack[TuneOptions],
+) -> TuneOutcome:
+    """Find the cheapest system that does ``task`` well enough, and write it to ``out/best.yaml``.
+
+    Candidates are every combination of models, weight parts and prompt styles. They are timed in turns with
+    the first of them, then measured by successive elimination on the same samples
+    (:mod:`steelyard.tuning.elimination`). Everything measured is kept in the run store: a killed tune, started
+    again, continues where it was.
+
+    Args:
+        task: task file (.jsonl, .csv, .parquet).
+        models: names, folders, .gguf files or endpoint URLs.
+        out: folder that gets ``best.yaml``; created if missing.
+        store: run store, a path, a database URL, or None for the project's own.
+        progress: told how far it is.
+        **options: the fields of :class:`TuneSettings`.
+
+    Raises:
+        UsageError: a name or setting is wrong, limits contradict each other, or no candidate keeps them.
+        InputError: the task file is wrong.
+
+    Example::
+
+        outcome = steelyard.tune("task.jsonl", ["smollm2-135m"], weights=["none", "int8"], shots=[0])
+        print(outcome.record["findings"])
+    """
+    settings = TuneSettings.read(options)
+    names = [models] if isinstance(models, str) else list(models)
+    limits = parse_limits(settings.limits)
+    candidates = candidates_of(names, settings)
+    loaded = load_task(task, metric=settings.metric)
+    folder = _writable(Path(out))
+    opened = store if isinstance(store, RunStore) else RunStore.open(store)
+    try:
+        return _Tuning(loaded, candidates, settings, limits, opened, progress).run(names, folder)
+    finally:
+        if opened is not store:
+            opened.close()
+
+
+def candidates_of(models: Sequence[str], settings: TuneSettings) -> list[Candidate]:
+    """The grid that the settings describe."""
+    weights = [parse_weights(w) if isinstance(w, str) else checked_weights(w) for w in settings.weights]
+    return grid(models, weights, styles_of(settings.styles, settings.shots, settings.seed))
+
+
+class _Tuning:
+    """One tune under way; each step reads what an earlier, interrupted one left in the store."""
+
+    def __init__(
+        self,
+        task: FileTask,
+        candidates: Sequence[Candidate],
+        settings: TuneSettings,
+        limits: Limits,
+        store: RunStore,
+        progress: Progress | None,
+    ) -> None:
+        self.task = task
+        self.candidates = {candidate.id: candidate for candidate in candidates}
+        self.settings = settings
+        self.limits = limits
+        self.store = store
+        self.progress = progress
+        self.variants = Variants(self._calibration(), progress=progress)
+        self.keys: dict[str, ResultKey] = {}
+        self.marks: dict[str, dict[str, Marks]] = {}
+        self.order = list(task.samples())
+        random.Random(settings.seed).shuffle(self.order)
+
+    def run(self, models: Sequence[str], folder: Path) -> TuneOutcome:
+        started = time.time()
+        plan = self.settings.plan(self.task.fingerprint, models)
+        run_id = self._begin(plan, models)
+        try:
+            facts = {name: self._facts(run_id, candidate) for name, candidate in self.candidates.items()}
+            refused = {name: reason for name in facts if (reason := self._refusal(facts[name]))}
+            costs = {name: self._costs(facts[name]) for name in facts if name not in refused}
+            if not costs:
+                raise UsageError(f"no candidate keeps the limits: {next(iter(refused.values()))}; raise them")
+            found, replayed = self._search(run_id, costs)
+            outcome = Outcome(
+                run_id=run_id,
+                started=started,
+                task=self.task,
+                settings=self.settings,
+                limits=self.limits,
+                candidates=list(self.candidates.values()),
+                facts=facts,
+                refused=refused,
+                costs=costs,
+                search=found,
+                replay=replayed,
+                order=self.order,
+                marks=self.marks,
+                keys=self.keys,
+            )
+            record = build_record(outcome, models)
+            system = system_of(outcome, record["winner"], self._model(self.candidates[record["winner"]]))
+            file = write_system(folder / "best.yaml", system)
+            record["system_file"] = file.read_text(encoding="utf-8")
+            self.store.finish(run_id, "done", record)
+        except SteelyardError as error:
+            self.store.finish(run_id, "failed", {"error": str(error)})
+            raise
+        return TuneOutcome(run_id, record, file)
+
+    def _begin(self, plan: str, models: Sequence[str]) -> str:
+        """Continue an interrupted run of the same plan, or start one."""
+        for past in self.store.runs(None, verb="tune"):
+            if past.status == "running" and past.settings.get("plan") == plan:
+                if self.progress is not None:
+                    self.progress.note(f"continuing run {past.id}")
+                return past.id
+        settings = {"plan": plan, "task": str(self.task.path), "models": list(models)}
+        return self.store.start("tune", {**settings, **self.settings.model_dump(mode="json")})
+
+    def _calibration(self) -> list[str]:
+        """Texts that data-dependent parts look at: those given, or the task's questions without answers."""
+        if self.settings.calibration is not None:
+            return read_calibration(self.settings.calibration)
+        return [str(sample.data.get("text") or sample.data.get("prompt") or "") for sample in self.task.samples()]
+
+    def _model(self, candidate: Candidate) -> LanguageModel:
+        return self.variants.get(candidate.variant)
+
+    def _facts(self, run_id: str, candidate: Candidate) -> Mapping[str, Any]:
+        """Size and speed of a candidate, measured once a run."""
+        scope = f"{run_id}/facts"
+        known = self.store.recorded(scope)
+        if candidate.id in known:
+            return dict(known[candidate.id])
+        model = self._model(candidate)
+        facts: dict[str, Any] = {"parameters": model.card.parameters, "memory_bytes": model.card.memory_bytes}
+        if self.limits.memory_bytes is None or (model.card.memory_bytes or 0) <= self.limits.memory_bytes:
+            reference = next(iter(self.candidates.values()))
+            timing = time_pairs(
+                (model, candidate.style),
+                (self._model(reference), reference.style),
+                self.task,
+                probe_samples(self.task, self.settings.timing_samples, self.settings.seed),
+            )
+            facts["latency"] = timing.to_record()
+            facts["operations"] = 2.0 * (model.card.parameters or 0) * timing.tokens
+        if self.progress is not None:
+            self.progress.note(f"timed {candidate.label}")
+        return dict(self.store.record(scope, candidate.id, facts))
+
+    def _refusal(self, facts: Mapping[str, Any]) -> str | None:
+        """Why a candidate cannot be used at all, if it cannot."""
+        memory, limit = facts["memory_bytes"], self.limits.memory_bytes
+        if limit is not None and memory is None:
+            return "its memory is unknown, and there is a limit on memory"
+        if limit is not None and memory > limit:
+            return f"needs {memory / 1e6:.0f} MB of memory, over the limit of {limit / 1e6:.0f} MB"
+        median, most = facts["latency"]["p50"], self.limits.latency_seconds
+        if most is not None and median > most:
+            return f"takes {median * 1000:.0f} ms an answer (median), over the limit of {most * 1000:.0f} ms"
+        return None
+
+    def _costs(self, facts: Mapping[str, Any]) -> tuple[float, ...]:
+        """What the search compares: the chosen cost first, and memory beside it."""
+        return (cost_of(facts, self.settings.by), float(facts["memory_bytes"] or 0))
+
+    def _search(self, run_id: str, costs: Mapping[str, Sequence[float]]) -> tuple[Search, Search | None]:
+        """Search, or measure everything and replay the search on it."""
+        rules = Rules(slack=self.settings.slack, seed=self.settings.seed)
+        weights = [sample.weight for sample in self.order]
+        if not self.settings.exhaustive:
+            return search(costs, weights, lambda names, at: self._measure(run_id, names, at), rules), None
+        everything = self._measure(run_id, list(costs), range(len(self.order)))
+        full = Search({name: list(values) for name, values in everything.items()})
+        table = lambda names, at: {name: [everything[name][i] for i in at] for name in names}  # noqa: E731
+        return full, search(costs, weights, table, rules)
+
+    def _measure(self, run_id: str, names: Sequence[str], positions: Sequence[int]) -> dict[str, list[float]]:
+        """Quality of each candidate on these samples, larger is better; asked once, then read from the store."""
+        samples = [self.order[position] for position in positions]
+        bar = f"samples {positions[0] + 1}-{positions[-1] + 1}"
+        if self.progress is not None:
+            self.progress.start(bar, len(names) * len(samples))
+        measured = {}
+        for name in sorted(names, key=lambda name: self.candidates[name].variant.key):
+            candidate = self.candidates[name]
+            done = evaluate(
+                self._model(candidate),
+                self.task,
+                style=candidate.style,
+                store=self.store,
+                sample_ids=[sample.id for sample in samples],
+            )
+            if name not in self.keys:
+                self.keys[name] = done.key
+                self.store.link(run_id, name, done.key)
+            marks = {result.sample_id: result.marks for result in done.results}
+            self.marks.setdefault(name, {}).update(marks)
+            measured[name] = [self._quality(marks[sample.id]) for sample in samples]
+            if self.progress is not None:
+                self.progress.advance(bar, len(samples))
+        return {name: measured[name] for name in names}
+
+    def _quality(self, marks: Marks) -> float:
+        value = marks.values[self.task.metric]
+        return value if self.task.higher_is_better else -value
+
+
+def cost_of(facts: Mapping[str, Any], by: str) -> float:
+    """The cost that ``by`` names: seconds of one answer, bytes in memory, or operations an answer."""
+    if by == "latency":
+        return float(facts["latency"]["p50"])
+    return float(facts["memory_bytes" if by == "memory" else "operations"] or 0)
+
+
+def _writable(folder: Path) -> Path:
+    """Make the output folder now, so that a long search does not end at a folder that cannot be written."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / ".writable"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise UsageError(
+            f"{folder}: cannot write results there ({error.strerror}); choose another --out"
+        ) from error
+    return folder
