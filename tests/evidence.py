@@ -17,7 +17,8 @@ def main(part: str) -> int:
     """Run the check of ``part``; returns the exit code."""
     found = sorted(TESTS.glob(f"*/evidence_{part.replace('-', '_')}.py"))
     if not found:
-        known = sorted(file.stem.removeprefix("evidence_").replace("_", "-") for file in TESTS.glob("*/evidence_*.py"))
+        checks = (file.stem.removeprefix("evidence_") for file in TESTS.glob("*/evidence_*.py"))
+        known = sorted(name.replace("_", "-") for name in checks)
         print(f"no evidence check for {part!r}; there are: {', '.join(known)}", file=sys.stderr)
         return 2
     spec = importlib.util.spec_from_file_location(found[0].stem, found[0])

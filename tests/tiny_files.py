@@ -15,8 +15,8 @@ from tiny import CHAT_TEMPLATE, tiny_config, tiny_tokenizer
 def tiny_gguf(file: Path, *, seed: int = 0, **settings: Any) -> Any:
     """Write a random Llama model with the tiny tokenizer as GGUF; returns the transformers model it holds.
 
-    ``settings``: ``pre`` (the pre-tokenizer's name, None to leave it out), ``add_bos``, ``add_eos`` (None likewise),
-    ``architecture``, ``eot`` (id of the end-of-turn token), ``leave_out`` (name of a tensor).
+    ``settings``: ``pre`` (the pre-tokenizer's name, None to leave it out), ``add_bos``, ``add_eos`` (None
+    likewise), ``architecture``, ``eot`` (id of the end-of-turn token), ``leave_out`` (name of a tensor).
     """
     import torch
     from gguf import GGUFWriter
@@ -60,7 +60,9 @@ def _add_tokenizer(writer: Any, settings: Mapping[str, Any]) -> None:
         writer.add_tokenizer_pre(settings.get("pre", "smollm"))
     writer.add_token_list(tokens)
     writer.add_token_types([3 if token in special else 1 for token in tokens])
-    writer.add_token_merges([pair if isinstance(pair, str) else " ".join(pair) for pair in stored["model"]["merges"]])
+    writer.add_token_merges(
+        [pair if isinstance(pair, str) else " ".join(pair) for pair in stored["model"]["merges"]]
+    )
     writer.add_bos_token_id(1)
     writer.add_eos_token_id(2)
     writer.add_pad_token_id(0)

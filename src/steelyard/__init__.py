@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from steelyard.cli.recipes import run as run
-    from steelyard.compression.checks import compress as compress
+    from steelyard.compression.verb import compress as compress
     from steelyard.evaluation.recorded import compare_recorded as compare
     from steelyard.evaluation.recorded import evaluate_recorded as eval
     from steelyard.models.pull import pull as pull
@@ -33,7 +33,7 @@ __all__ = ["compare", "compress", "eval", "load", "pull", "report", "run", "serv
 
 _VERBS = {
     "compare": "steelyard.evaluation.recorded:compare_recorded",
-    "compress": "steelyard.compression.checks:compress",
+    "compress": "steelyard.compression.verb:compress",
     "eval": "steelyard.evaluation.recorded:evaluate_recorded",
     "load": "steelyard.systems.loading:load",
     "pull": "steelyard.models.pull:pull",

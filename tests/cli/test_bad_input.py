@@ -19,7 +19,7 @@ SHORT = '{"id": "s", "prompt": "Two and two?", "answers": ["four"]}\n'
 Run = Callable[..., tuple[int, str]]
 
 
-@pytest.fixture()
+@pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     """Run the command line in this process: (exit code, standard error)."""
 
@@ -125,7 +125,7 @@ COMMANDS: dict[str, tuple[list[str], int, str]] = {
     "GGUF that is none": (["eval", "fake.gguf", "--task", "task.jsonl"], 1, "fake.gguf"),
     "store that is no database": (["report", "--store", "task.jsonl"], 1, "task.jsonl"),
     "store in a folder that is a file": (["report", "--store", "task.jsonl/runs.db"], 1, "task.jsonl"),
-    "results folder that is a file": (["tune", "task.jsonl", "--model", "MODEL", "--out", "task.jsonl"], 2, "--out"),
+    "results in a file": (["tune", "task.jsonl", "--model", "MODEL", "--out", "task.jsonl"], 2, "--out"),
     "pull of an unknown package": (["pull", "pypi:"], 2, "pypi:"),
     "licence not accepted": (["pull", "gemma3-270m"], 2, "--accept-licence"),
     "serving to the world without a token": (["serve", "MODEL", "--host", "0.0.0.0", "--port", "0"], 2, "token"),
@@ -158,8 +158,8 @@ def prepare(folder: Path, tiny: Path) -> None:
     (folder / "pickled" / weights).unlink()
     (folder / "pickled" / "pytorch_model.bin").write_bytes(b"\x80\x04.")
     (folder / "sharded" / weights).rename(folder / "sharded" / "model-00001-of-00002.safetensors")
-    index = {"metadata": {}, "weight_map": {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}}
-    (folder / "sharded" / "model.safetensors.index.json").write_text(json.dumps(index))
+    shards = {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}
+    (folder / "sharded" / f"{weights}.index.json").write_text(json.dumps({"metadata": {}, "weight_map": shards}))
     os.truncate(folder / "truncated" / weights, (folder / "truncated" / weights).stat().st_size // 2)
     (folder / "bare" / "config.json").unlink()
 

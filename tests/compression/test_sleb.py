@@ -88,6 +88,19 @@ def test_generates_with_a_cache(tiny: Any) -> None:
     assert torch.equal(cached, module.generate(ids, use_cache=False, **settings))
 
 
+def test_fast_chooses_as_the_int8_network_does(tiny: Any, texts: list[str]) -> None:
+    """The trials run in int8, the result is the float model; an int8 model needs no conversion."""
+    from steelyard.compression.int8 import int8
+    from steelyard.models.quantized import int8_names
+
+    fast = sleb(tiny, texts, remove=3, fast=True, **SEARCH)
+    within = sleb(int8(tiny), texts, remove=3, **SEARCH)
+    assert fast.card.parts[-1].settings == within.card.parts[-1].settings
+    assert within.card.parts[-1] == sleb(int8(tiny), texts, remove=3, fast=True, **SEARCH).card.parts[-1]
+    assert not int8_names(fast.module)
+    assert int8_names(within.module)
+
+
 def test_barriers_keep_both_ends(tiny: Any, texts: list[str]) -> None:
     result = sleb(tiny, texts, remove=2, keep_first=2, keep_last=2, **SEARCH)
     assert sorted(result.card.parts[-1].settings["blocks"]) == [2, 3]
@@ -157,3 +170,19 @@ def test_elimination_is_greedy_with_lowest_index_on_ties(case: tuple[list[int], 
         best = min(loss_without([*expected, b]) for b in options)
         expected.append(next(b for b in options if loss_without([*expected, b]) == best))
     assert eliminate(range(n), range(1, n - 1), count, losses) == expected
+
+
+@pytest.mark.real_model
+def test_a_trial_on_a_real_model_equals_its_shallower_checkpoint(smollm2: Any) -> None:
+    """SmolLM2: the loss with block 12 skipped, against a full pass of the model without it."""
+    from steelyard.compression.block_replay import BlockReplay
+    from steelyard.compression.sleb import skip_losses
+
+    text = "The steelyard is a balance with arms of unequal length, known since antiquity in many lands."
+    ids = token_windows(smollm2.tokenizer, [text], window=16, tokens=16)
+    replay = BlockReplay(smollm2)
+    losses = skip_losses(replay, [replay.record(ids)], range(30), [12, 28])
+    with torch.no_grad():
+        logits = without_blocks(smollm2, [12]).module(input_ids=ids).logits
+    assert losses[12] == pytest.approx(next_token_nll(logits, ids) / 15, abs=1e-4)
+    assert losses[28] > losses[12] + 0.1  # the last blocks matter more

@@ -18,14 +18,15 @@ Steelyard = Callable[..., "subprocess.CompletedProcess[str]"]
 def small_task(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Sixty choice questions and ten short answers in two groups, with four examples."""
     rng = random.Random(0)
-    words = "alder birch cedar dogwood elm fir gum hazel ivy juniper".split()
+    words = ["alder", "birch", "cedar", "dogwood", "elm", "fir", "gum", "hazel", "ivy", "juniper"]
     rows = []
     for number in range(64):
         choices = rng.sample(words, 4)
         row = {"prompt": f"Which tree is number {number}?", "choices": choices, "answer": rng.randrange(4)}
         rows.append(row | {"id": f"q{number}", "group": "even" if number % 2 == 0 else "odd"})
     for number in range(10):
-        rows.append({"id": f"s{number}", "prompt": f"Name tree {number}.", "answers": [rng.choice(words)], "group": "odd"})
+        row = {"id": f"s{number}", "prompt": f"Name tree {number}.", "answers": [rng.choice(words)]}
+        rows.append(row | {"group": "odd"})
     for row in rows[:4]:
         row["split"] = "train"
     file = tmp_path_factory.mktemp("task") / "trees.jsonl"

@@ -26,7 +26,7 @@ import steelyard.cli.main
 import steelyard.evaluation.recorded
 import steelyard.models.loading
 import steelyard.reporting.report
-import steelyard.tuning.tune  # noqa: F401
+import steelyard.tuning.tune
 
 
 def run_in_child(arguments: list[str], output: Path) -> int:

@@ -41,7 +41,7 @@ def crash(tmp_path: Path, arguments: list[str], trials: int, seed: int) -> dict[
     ("verb", "options", "trials"),
     [
         ("eval", ["--style", "chat", "--shots", "2"], 12),
-        ("tune", ["--by", "operations", "--weights", "none", "--weights", "int8", "--shots", "0", "--shots", "2"], 12),
+        ("tune", ["--by", "operations", "--shots", "0", "--shots", "2"], 12),
     ],
 )
 def test_killed_runs_finish_like_uninterrupted_ones(

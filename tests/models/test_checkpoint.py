@@ -15,12 +15,12 @@ import pytest
 import torch
 import transformers
 from safetensors.torch import load_file, save_file
-from tiny import tiny_config, tiny_llama, tiny_tokenizer
 
 from steelyard.contracts import AppliedPart, ModelError, SteelyardError, UsageError
 from steelyard.models.checkpoint import bfloat16_pays, read_checkpoint, torch_dtype
 from steelyard.models.checkpoint_files import Pooling, check_safetensors, inspect_folder, licence_of, read_pooling
 from steelyard.models.quantized import Int8Linear, int8_names, replace_linears
+from tiny import tiny_config, tiny_llama, tiny_tokenizer
 
 IDS = torch.tensor([[5, 9, 200, 12, 40]])
 
@@ -109,8 +109,8 @@ def test_int8_layers_are_put_back(tmp_path: Path, head: bool, tied: bool) -> Non
     assert isinstance(again.model.layers[0].mlp.up_proj, Int8Linear)
     assert again.model.layers[0].mlp.up_proj.integers.dtype == torch.int8
     assert torch.equal(logits(again), logits(module))
-    with pytest.raises(ModelError, match="'model.norm' is listed as int8 but is no linear layer"):
-        (made / "steelyard.json").write_text(json.dumps({"int8": ["model.norm"]}))
+    (made / "steelyard.json").write_text(json.dumps({"int8": ["model.norm"]}))
+    with pytest.raises(ModelError, match=r"'model\.norm' is listed as int8 but is no linear layer"):
         read_checkpoint(made)
 
 
@@ -173,8 +173,13 @@ def test_remote_code_is_never_run(folder: Path, tmp_path: Path) -> None:
 
 def test_quiet(tiny_folder: Path) -> None:
     """In a process of its own, for pytest takes stderr over."""
-    script = f"from steelyard.models.checkpoint import read_checkpoint as r\nr(__import__('pathlib').Path({str(tiny_folder)!r}))"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    script = (
+        "import pathlib, sys; from steelyard.models.checkpoint import read_checkpoint; "
+        "read_checkpoint(pathlib.Path(sys.argv[1]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tiny_folder)], capture_output=True, text=True, check=True
+    )
     assert (done.stdout, done.stderr) == ("", "")
 
 
@@ -238,7 +243,10 @@ SPOILT: dict[str, tuple[Callable[[Path], Any], str]] = {
         r"truncated: 71 bytes, its header announces 70|announces",
     ),
     "a weight missing": (drop_weight, "1 weights are missing, among them 'model.layers.1.mlp.up_proj.weight'"),
-    "shard missing": (lambda f: shard(f)[1].unlink(), r"model-00002-of-00002\.safetensors: shard missing \(1 of 2"),
+    "shard missing": (
+        lambda f: shard(f)[1].unlink(),
+        r"model-00002-of-00002\.safetensors: shard missing \(1 of 2",
+    ),
     "shard truncated": (
         lambda f: shard(f) and truncate("model-00001-of-00002.safetensors", 10)(f),
         r"model-00001-of-00002\.safetensors: truncated",
@@ -294,7 +302,9 @@ def test_inspection_reads_no_weights(folder: Path, monkeypatch: pytest.MonkeyPat
 
 def make_pooling(folder: Path, settings: dict[str, Any], *, normalise: bool = True) -> None:
     kinds = [("Transformer", ""), ("Pooling", "1_Pooling"), *([("Normalize", "2_Normalize")] if normalise else [])]
-    modules = [{"idx": i, "type": f"sentence_transformers.models.{k}", "path": p} for i, (k, p) in enumerate(kinds)]
+    modules = [
+        {"idx": i, "type": f"sentence_transformers.models.{k}", "path": p} for i, (k, p) in enumerate(kinds)
+    ]
     (folder / "modules.json").write_text(json.dumps(modules))
     (folder / "1_Pooling").mkdir()
     (folder / "1_Pooling" / "config.json").write_text(json.dumps(settings))

@@ -63,7 +63,9 @@ def test_what_bears_on_answers_changes_it(folder: Path, change: Callable[[Path],
         change_json("config.json", "transformers_version", "6.0"),
         change_json("steelyard.json", "name", "b"),
         lambda f: (f / "README.md").write_text("hello"),
-        lambda f: (f / "config.json").write_text(json.dumps(json.loads((f / "config.json").read_text()), indent=4)),
+        lambda f: (f / "config.json").write_text(
+            json.dumps(json.loads((f / "config.json").read_text()), indent=4)
+        ),
     ],
 )
 def test_what_does_not_bear_on_answers_leaves_it(folder: Path, change: Callable[[Path], object]) -> None:
@@ -79,7 +81,9 @@ def test_files_are_hashed_once(folder: Path, monkeypatch: pytest.MonkeyPatch) ->
     reads: list[str] = []
     original = fingerprint.hashlib.file_digest
     monkeypatch.setattr(
-        fingerprint.hashlib, "file_digest", lambda stream, kind: reads.append(stream.name) or original(stream, kind)
+        fingerprint.hashlib,
+        "file_digest",
+        lambda stream, kind: reads.append(stream.name) or original(stream, kind),
     )
     assert fingerprint_folder(folder) == before
     assert reads == []
@@ -97,7 +101,13 @@ def test_parts_count_in_order_with_their_settings() -> None:
     )
     found = {
         fingerprint_of("base", parts)
-        for parts in ([sleb], [int8], [sleb, int8], [int8, sleb], [AppliedPart("sleb", {"remove": 4, "by": "loss"})])
+        for parts in (
+            [sleb],
+            [int8],
+            [sleb, int8],
+            [int8, sleb],
+            [AppliedPart("sleb", {"remove": 4, "by": "loss"})],
+        )
     }
     assert len(found) == 5
     assert fingerprint_of("other", [sleb]) not in found

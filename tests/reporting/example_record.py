@@ -85,6 +85,21 @@ def _finish(
             if (chosen := [v for v, h in zip(values, groups, strict=False) if g == h])
         }
     full = [c for c in candidates if c["id"] not in cut]
+    leader, winner = _settle(candidates, full, cut)
+    measured = sum(len(v) for v in answers.values())
+    return {
+        **_frame(samples, measured, leader, winner),
+        "candidates": [*candidates, _refused(candidates[0])],
+        "frontier": [c["id"] for c in full if c["status"] in ("frontier", "winner")],
+        "winner": winner["id"],
+        "samples": [_sample(i, groups[i], candidates, answers, raw) for i in range(samples)],
+    }
+
+
+def _settle(
+    candidates: list[dict[str, Any]], full: list[dict[str, Any]], cut: dict[str, int]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Compare with the leader and set statuses; returns leader and winner."""
     leader = max(full, key=lambda c: c["quality"]["value"])
     winner = next(c for c in full if c["id"] == "c10")
     for candidate in candidates:
@@ -114,8 +129,12 @@ def _finish(
         )
         if candidate is not winner and not dominated:
             candidate.update(status="frontier", reason="No measured system is both better and faster.")
-    refused = dict(
-        candidates[0],
+    return leader, winner
+
+
+def _refused(like: dict[str, Any]) -> dict[str, Any]:
+    return dict(
+        like,
         id="c13",
         label="gemma3-270m, plain, zero-shot",
         model="gemma3-270m",
@@ -129,7 +148,10 @@ def _finish(
         status="refused",
         reason="Needs 1.07 GB of memory, the limit is 600 MB.",
     )
-    measured = sum(len(v) for v in answers.values())
+
+
+def _frame(samples: int, measured: int, leader: dict[str, Any], winner: dict[str, Any]) -> dict[str, Any]:
+    """Everything of a record but its candidates and samples."""
     return {
         "format": 1,
         "kind": "tune",
@@ -154,9 +176,6 @@ def _finish(
         "by": "latency",
         "tolerance": 0.02,
         "target": None,
-        "candidates": [*candidates, refused],
-        "frontier": [c["id"] for c in full if c["status"] in ("frontier", "winner")],
-        "winner": winner["id"],
         "budget": {
             "cells_total": 12 * samples,
             "cells_measured": measured,
@@ -174,7 +193,6 @@ def _finish(
             "exhaustive_cells": 12 * samples,
             "agree": True,
         },
-        "samples": [_sample(i, groups[i], candidates, answers, raw) for i in range(samples)],
         "system_file": "model: smollm2-135m\nweights:\n- int8: {}\nprompt: {style: plain, shots: 2, seed: 7}\n",
         "findings": [
             f"{winner['label']} answers {100 * winner['quality']['value']:.1f}% of the 120 questions, "

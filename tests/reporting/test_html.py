@@ -60,7 +60,14 @@ def test_the_page_says_what_won_at_which_cost_and_how_sure(record: dict[str, Any
     text = Page(render_html(record)).text
     for finding in record["findings"]:
         assert finding in text
-    for piece in ("61.7%", "[52.7, 69.9]", "51.7 ms", "163 MB", "No difference to the best is shown"):
+    for piece in (
+        "61.7%",
+        "[52.7, 69.9]",
+        "51.7 ms",
+        "of plain, zero-shot",
+        "163 MB",
+        "No difference to the best is shown",
+    ):
         assert piece in text
     assert "Measured 68% of all cells: 984 of 1,440" in re.sub(r"\s+", " ", text)
     assert "The budgeted search and the exhaustive run agree" in text

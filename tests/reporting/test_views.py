@@ -101,3 +101,17 @@ def test_facts_flatten_the_environment() -> None:
         ("gpu", "–"),
         ("flags", "a, b"),
     ]
+
+
+def test_ratios_name_their_reference(record: dict[str, Any]) -> None:
+    found = views.candidate_views(record, views.measure_for(record))
+    reference = views.reference_of(record, found)
+    assert reference is not None
+    assert reference.id == "c01"
+    assert "(plain, zero-shot)" in views.statistics_text("tune", reference.short)[-1]
+    named = views.reference_of({**record, "reference": "c09"}, found)
+    assert named is not None
+    assert named.id == "c09"
+    for candidate in record["candidates"]:
+        candidate["latency"] = None
+    assert views.reference_of(record, found) is None

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from steelyard.contracts import Continuation, InputError, Message, OpenWeights, PromptStyle
+from steelyard.contracts import Continuation, InputError, Message, OpenWeights, PromptStyle, Sampling
 from steelyard.systems.loading import load
 from steelyard.systems.system import System
 
@@ -66,3 +66,12 @@ def test_calibration_texts_lie_beside_the_file(folder: Path, monkeypatch: pytest
 def test_the_same_file_gives_the_same_fingerprint(folder: Path) -> None:
     file = system_in(folder, "model: ./model\nweights: [int8]\nprompt: {shots: 2, seed: 1}\n")
     assert load(file).card.fingerprint == load(file).card.fingerprint
+
+
+@pytest.mark.real_model
+def test_a_real_system_answers(smollm2_folder: Path, tmp_path: Path) -> None:
+    text = f"model: {smollm2_folder}\nweights: [{{sleb: {{blocks: [12, 25]}}}}, int8]\nprompt: {{style: chat}}\n"
+    system: Any = load(system_in(tmp_path, text))
+    ask = [Message("user", "What is the capital of France? Answer with one word.")]
+    assert "Paris" in system.generate([ask], Sampling(max_tokens=12))[0].text
+    assert len(system.model.module.model.layers) == 28

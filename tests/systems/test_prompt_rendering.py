@@ -4,10 +4,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from steelyard.contracts import Example, Message, PromptStyle, UsageError
+from steelyard.contracts import Example, Message, PromptStyle, Sample, UsageError
+from steelyard.evaluation.prompting import build_prompt
 from steelyard.systems.prompt_rendering import render, render_conversation, stop_strings
 
 EXAMPLES = (Example("1+1?", "2"), Example("2+2?", "4"))
+WITH_PASSAGE = (Example("1 + 1 =", "2"), Example("Sums are easy.\n\nQuestion: 2 + 2 =", "4"))
 
 
 def test_plain_with_everything() -> None:
@@ -41,6 +43,21 @@ def test_raw_takes_no_extras() -> None:
         render(PromptStyle("raw"), "x", EXAMPLES)
     with pytest.raises(UsageError, match="untouched, so an instruction"):
         render(PromptStyle("raw", instruction="y"), "x")
+
+
+@given(
+    st.text(min_size=1) | st.just("A passage.\n\nQuestion: Why?"),
+    st.text(),
+    st.sampled_from(["plain", "chat"]),
+    st.integers(0, 2),
+)
+def test_a_served_system_sees_the_prompts_it_was_measured_with(
+    question: str, instruction: str, kind: str, shots: int
+) -> None:
+    """Against the rendering that evaluation has of its own samples."""
+    style = PromptStyle(kind, shots, 0, instruction, WITH_PASSAGE[:shots])  # type: ignore[arg-type]
+    sample = Sample("asked", {"prompt": question, "answers": ["-"]})
+    assert render_conversation(style, [Message("user", question)]) == build_prompt(sample, style)
 
 
 @given(st.text(), st.text(), st.sampled_from(["plain", "chat"]))

@@ -69,7 +69,7 @@ BAD = {
     "raw with shots": ("model: x\nprompt: {style: raw, shots: 2}\n", "raw prompts are handed over untouched"),
     "shots and examples": (
         "model: x\nprompt:\n  shots: 3\n  examples:\n  - {prompt: a, answer: b}\n",
-        "shots is 3 but 1 examples",
+        "shots is 3 but only 1 examples",
     ),
     "unknown part": (
         "model: x\nweights:\n- slep\n",
@@ -162,7 +162,9 @@ STYLES = st.builds(
     TEXT,
     st.just(()),
 ) | st.builds(
-    lambda style, seed, pairs: PromptStyle(style, len(pairs), seed, "", tuple(Example(p, a) for p, a in pairs)),
+    lambda style, seed, pairs: PromptStyle(
+        style, len(pairs), seed, "", tuple(Example(p, a, str(i)) for i, (p, a) in enumerate(pairs))
+    ),
     st.sampled_from(["plain", "chat"]),
     st.integers(0, 99),
     st.lists(st.tuples(TEXT, TEXT), min_size=1, max_size=3),

@@ -19,8 +19,8 @@ def command(
     json: JsonFlag = False,
 ) -> None:
     """Compare two systems on the same samples with a paired test."""
-    from steelyard.cli.display import show_comparison
     from steelyard.evaluation.recorded import compare_recorded
+    from steelyard.reporting.terminal import show_comparison
 
     with progress() as bars:
         comparison = compare_recorded(first, second, task=task, metric=metric, store=store, progress=bars)

@@ -27,7 +27,7 @@ def command(
     """Measure a model or system on a task; what was measured before is not measured again."""
     from steelyard.evaluation.recorded import evaluate_recorded
     from steelyard.reporting.report import report
-    from steelyard.reporting.terminal import print_report
+    from steelyard.reporting.terminal import show_record
 
     with progress() as bars:
         result = evaluate_recorded(
@@ -45,6 +45,6 @@ def command(
     if json:
         print_json(record)
         return
-    print_report(record, console())
+    show_record(record, console())
     if out is not None:
         console().print(f"report: {out}", markup=False, soft_wrap=True)

@@ -47,6 +47,9 @@ def _global_options(
 
 def main() -> None:
     """Run the command line; every failure a user can meet becomes one line and an exit code."""
+    # Idle worker threads sleep instead of spinning: on a machine that runs anything else, spinning costs several
+    # times the whole run. Read when torch is first imported, which is later.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     debug = "--debug" in sys.argv
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     try:

@@ -19,13 +19,16 @@ def command(
     accept_licence: Annotated[
         bool, typer.Option("--accept-licence", help="Accept the terms of a model that asks for it.")
     ] = False,
+    allow_pickle: Annotated[
+        bool, typer.Option("--allow-pickle", help="Take pickled weights, read as plain tensors only.")
+    ] = False,
     json: JsonFlag = False,
 ) -> None:
     """Fetch, verify and convert a model once; afterwards it loads from the cache in seconds."""
     from steelyard.models.pull import licence_of, pull
 
     with progress() as bars:
-        folder = pull(name, accept_licence=accept_licence, progress=bars)
+        folder = pull(name, accept_licence=accept_licence, allow_pickle=allow_pickle, progress=bars)
     licence = licence_of(folder)
     if json:
         print_json({"name": name, "folder": str(folder), "licence": licence})

@@ -56,7 +56,7 @@ def run(
 
 def read_recipe(file: Path) -> tuple[str, dict[str, Any]]:
     """The verb and the settings of a recipe file."""
-    from steelyard.systems.system_file import read_yaml
+    from steelyard.systems.yaml_files import read_yaml
 
     content = read_yaml(file)
     if not isinstance(content, Mapping) or len(content) != 1:

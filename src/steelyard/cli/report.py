@@ -21,9 +21,8 @@ def command(
     json: JsonFlag = False,
 ) -> None:
     """Show a stored run, write its HTML report, or export its samples."""
-    from steelyard.cli.display import show_runs
     from steelyard.reporting.report import list_runs, report
-    from steelyard.reporting.terminal import print_report
+    from steelyard.reporting.terminal import show_record, show_runs
 
     if runs:
         found = list_runs(store=store)
@@ -34,7 +33,7 @@ def command(
         print_json(record)
         return
     terminal = console()
-    print_report(record, terminal)
+    show_record(record, terminal)
     for file in (out, export):
         if file is not None:
             terminal.print(f"written: {file}", markup=False, soft_wrap=True)

@@ -21,7 +21,7 @@ def command(
 ) -> None:
     """Carry out a recipe: a tune or an eval written down in a file."""
     from steelyard.cli.recipes import run
-    from steelyard.reporting.terminal import print_report
+    from steelyard.reporting.terminal import show_record
 
     with progress() as bars:
         changes = {"exhaustive": True} if exhaustive else {}
@@ -30,6 +30,6 @@ def command(
         print_json(done.record)
         return
     terminal = console()
-    print_report(done.record, terminal)
+    show_record(done.record, terminal)
     for name, file in done.files.items():
         terminal.print(f"{name}: {file}", markup=False, soft_wrap=True)

@@ -41,7 +41,7 @@ def command(  # the verb's options, one parameter each: Typer reads them off the
 ) -> None:
     """Weigh candidate systems on your task and hand over the cheapest that does well enough."""
     from steelyard.reporting.report import report
-    from steelyard.reporting.terminal import print_report
+    from steelyard.reporting.terminal import show_record
     from steelyard.tuning.tune import tune
 
     with progress() as bars:
@@ -69,5 +69,5 @@ def command(  # the verb's options, one parameter each: Typer reads them off the
         print_json(record)
         return
     terminal = console()
-    print_report(record, terminal)
+    show_record(record, terminal)
     terminal.print(f"report: {report_file}\nsystem: {outcome.system_file}", markup=False, soft_wrap=True)

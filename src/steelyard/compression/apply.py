@@ -45,7 +45,7 @@ def apply_parts(
 
     Example:
         >>> apply_parts(model, [{"sleb": {"blocks": [10, 12]}}, "int8"]).card.parts  # doctest: +SKIP
-        (AppliedPart(name='sleb', settings={'blocks': (10, 12)}), AppliedPart(name='int8', ...))
+        (AppliedPart(name='sleb', settings={'blocks': [10, 12]}), AppliedPart(name='int8', ...))
     """
     checked = [_checked(*split_entry(entry)) for entry in parts]
     if checked and "weights" not in model.card.capabilities:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from steelyard.contracts import (
 )
 from steelyard.evaluation.compare import Comparison, compare
 from steelyard.evaluation.evaluate import Evaluation, evaluate, unwrapped
-from steelyard.evaluation.statistics import interval_record
+from steelyard.evaluation.statistics import interval_record, interval_text
 from steelyard.evaluation.task_files import FileTask, load_task
 from steelyard.parts import nearest
 from steelyard.runs.environment import environment
@@ -79,7 +79,7 @@ def evaluate_recorded(
             raise
         opened.link(run_id, "c01", done.key)
         command = _command(name, loaded, asked, samples)
-        opened.finish(run_id, "done", eval_record(done, loaded, run_id, command, ids))
+        opened.finish(run_id, "done", eval_record(done, loaded, run_id, command))
     finally:
         if opened is not store:
             opened.close()
@@ -127,14 +127,13 @@ def comparison_record(found: Comparison, names: tuple[str, str]) -> dict[str, An
     return {"names": list(names), **record}
 
 
-def eval_record(
-    done: Evaluation, task: FileTask, run_id: str, command: str, sample_ids: Sequence[str]
-) -> dict[str, Any]:
+def eval_record(done: Evaluation, task: FileTask, run_id: str, command: str) -> dict[str, Any]:
     """The record of an eval run: the same form as a tune's, with one candidate and no search."""
     key = {"model": done.key.model, "task": done.key.task, "settings": done.key.settings}
     style = style_record(done.style)
     shots = f", {done.style.shots} shots" if done.style.shots else ""
-    wanted = set(sample_ids)
+    measured = {result.sample_id for result in done.results}
+    quality = interval_record(done.summary[done.metric])
     candidate = {
         "id": "c01",
         "label": f"{done.card.name}, {done.style.style}{shots}",
@@ -145,7 +144,7 @@ def eval_record(
         "memory_bytes": done.card.memory_bytes,
         "latency": None,
         "operations": None,
-        "quality": interval_record(done.summary[done.metric]),
+        "quality": quality,
         "metrics": {name: interval_record(value) for name, value in done.summary.items()},
         "groups": {name: interval_record(value[done.metric]) for name, value in done.groups.items()},
         "status": "kept",
@@ -154,7 +153,6 @@ def eval_record(
         "against_leader": None,
         "key": key,
     }
-    quality = done.summary[done.metric]
     return {
         "format": 1,
         "kind": "eval",
@@ -177,11 +175,10 @@ def eval_record(
         "winner": None,
         "budget": None,
         "exhaustive": None,
-        "samples": [sample_record(sample) for sample in task.samples() if sample.id in wanted],
+        "samples": [sample_record(sample) for sample in task.samples() if sample.id in measured],
         "system_file": None,
         "findings": [
-            f"{candidate['label']}: {task.metric} {quality.value:.3f} [{quality.low:.3f}, {quality.high:.3f}] "
-            f"on {quality.n} samples."
+            f"{candidate['label']}: {task.metric} {interval_text(quality)} on {len(done.results)} samples."
         ],
         "commands": [command],
         "environment": environment(),
@@ -219,8 +216,9 @@ def _style(system: LanguageModel, given: Mapping[str, Any]) -> PromptStyle:
     if changes.get("shots", 0) < 0:
         raise UsageError(f"shots must be 0 or more, not {changes['shots']}")
     _, own = unwrapped(system)
-    redrawn = any(changes.get(name, getattr(own, name)) != getattr(own, name) for name in ("shots", "seed"))
-    return replace(own, **changes, **({"examples": ()} if redrawn else {}))
+    changed = replace(own, **changes)
+    redrawn = (changed.shots, changed.seed) != (own.shots, own.seed)
+    return replace(changed, examples=()) if redrawn else changed
 
 
 def _stored(store: RunStore, run: str) -> tuple[str, list[Result], Mapping[str, Any]]:

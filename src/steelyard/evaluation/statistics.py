@@ -7,7 +7,7 @@ Significance tests are in :mod:`steelyard.evaluation.significance`.
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from statistics import NormalDist
 from typing import Any, Literal, TypeAlias
 
@@ -225,6 +225,17 @@ def interval_record(interval: Interval) -> dict[str, Any]:
         "high": high if math.isfinite(high) else None,
         "n": n,
     }
+
+
+def interval_text(record: Mapping[str, Any]) -> str:
+    """An interval's JSON form in words; ends that are not known are left out.
+
+    >>> interval_text(interval_record(mean_interval([1.0, 1.0, 0.0, 1.0])))
+    '0.750 [0.301, 0.954]'
+    """
+    low, high = record["low"], record["high"]
+    bounds = f" [{low:.3f}, {high:.3f}]" if low is not None and high is not None else ""
+    return f"{record['value']:.3f}{bounds}"
 
 
 def _checked(values: ArrayLike, weights: ArrayLike | None) -> tuple[Array, Array]:

@@ -310,7 +310,7 @@ class Echo(NamedTuple):
 
 
 def _read_echo(echo: Echo, text: str, start: int, end: int, top: int) -> Score | None:
-    """Score of the tokens that reach beyond character ``start`` and begin before ``end``, or None if one is missing."""
+    """Score of the tokens that reach beyond character ``start`` and begin before ``end``; None if one misses."""
     ends = [*echo.offsets[1:], math.inf]
     chosen = [i for i, offset in enumerate(echo.offsets) if offset < end and ends[i] > start]
     logprobs = [echo.logprobs[i] for i in chosen]

@@ -45,7 +45,8 @@ class Family:
     Attributes:
         projections: role to path in a layer. Fused projections have roles of their own: ``qkv``, ``gate_up``.
         packed_masks: whether forward takes a 4-d attention mask and explicit position ids, so that several
-            continuations can be packed behind one prefix.
+            continuations can be packed behind one prefix. Such a mask is taken as it is: where the model has a
+            sliding window, whoever makes the mask must cut it to the window.
         transposed: the projections are ``Conv1D`` modules, whose weight is (in, out).
         per_layer_lists: configuration lists with one entry a layer.
         run_length_lists: configuration lists that repeat a per-layer list in another notation.

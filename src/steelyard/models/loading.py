@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from steelyard.models.checkpoint import Checkpoint
 
 _LENGTH_NAMES = ("max_position_embeddings", "n_positions", "max_sequence_length", "n_ctx", "seq_length")
+_ENDPOINT_OPTIONS = {"api_key_env", "timeout", "concurrency", "retries", "backoff"}
 _UNBOUNDED = 10**9  # what tokenizers write where they know no limit
 
 
@@ -36,8 +37,8 @@ def load_model(
         allow_pickle: read pickle weights, with ``weights_only``, where there are no safetensors.
         accept_licence: accept the terms of a model that asks for it.
         progress: told of fetching and converting.
-        options: passed on: ``batch_tokens`` for weights; ``api_key_env``, ``timeout``, ``concurrency`` for
-            servers.
+        options: passed on: ``batch_tokens`` for weights; for servers those of ``EndpointModel``
+            (``api_key_env``, ``timeout``, ``concurrency``, ``retries``, ``backoff``).
 
     Raises:
         UsageError: an unknown name or option.
@@ -51,6 +52,10 @@ def load_model(
     """
     text = str(name)
     if text.startswith(("http://", "https://")):
+        local = {"device": device, "dtype": dtype, "allow_pickle": allow_pickle or None}
+        given = [setting for setting, value in local.items() if value is not None]
+        if given:
+            raise UsageError(f"{given[0]} cannot be chosen for the endpoint {text}: its server decides")
         return _endpoint(text, options)
     unknown = sorted(set(options) - {"batch_tokens"})
     if unknown:
@@ -134,7 +139,7 @@ def _endpoint(address: str, options: dict[str, Any]) -> LanguageModel:
     from steelyard.models.endpoint import EndpointModel
 
     url, _, model = address.partition("#")
-    unknown = sorted(set(options) - {"api_key_env", "timeout", "concurrency"})
+    unknown = sorted(set(options) - _ENDPOINT_OPTIONS)
     if unknown:
         raise UsageError(f"load_model has no option {unknown[0]!r} for an endpoint")
     api_key_env = options.get("api_key_env", "OPENAI_API_KEY")

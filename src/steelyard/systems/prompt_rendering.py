@@ -6,12 +6,15 @@ sees the prompts it was measured with.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from steelyard.contracts import Example, Message, Prompt, PromptStyle, UsageError
 
 PLAIN_STOP: tuple[str, ...] = ("\n",)
 """Where a short answer to a plain prompt ends."""
+
+_QUESTION = re.compile(r"^Question: ", re.MULTILINE)
 
 
 def render(style: PromptStyle, question: str, examples: Sequence[Example] = (), context: str = "") -> Prompt:
@@ -33,12 +36,13 @@ def render(style: PromptStyle, question: str, examples: Sequence[Example] = (), 
     asked = [turn for example in examples for turn in _turns(example)]
     if style.style == "chat":
         final = f"{context}\n\n{question}" if context else question
-        return [*_system(style.instruction), *asked, Message("user", final)]
-    return _plain(style.instruction, [*asked, Message("user", question)], context)
+        return [*_system(style.instruction.strip()), *asked, Message("user", final)]
+    return _plain(style.instruction.strip(), [*asked, Message("user", question)], context)
 
 
 def render_conversation(style: PromptStyle, messages: Sequence[Message]) -> Prompt:
-    r"""Put a conversation the way ``style`` says, with ``style.examples`` before its first turn.
+    r"""Put a conversation the way ``style`` says, with the first ``style.shots`` of ``style.examples``
+    (all where that is 0) before its first turn.
 
     The conversation's own system messages follow the instruction. A raw style leaves the conversation as it
     is. In a plain style a user's turn becomes a question and an assistant's turn its answer; the conversation
@@ -50,9 +54,9 @@ def render_conversation(style: PromptStyle, messages: Sequence[Message]) -> Prom
     if style.style == "raw":
         _refuse_raw_extras(style, style.examples)
         return list(messages)
-    instructions = [style.instruction, *(m.content for m in messages if m.role == "system")]
+    instructions = [style.instruction.strip(), *(m.content for m in messages if m.role == "system")]
     instruction = "\n\n".join(text for text in instructions if text)
-    shown = [turn for example in style.examples for turn in _turns(example)]
+    shown = [turn for example in style.examples[: style.shots or None] for turn in _turns(example)]
     turns = [*shown, *(m for m in messages if m.role != "system")]
     if style.style == "chat":
         return [*_system(instruction), *turns]
@@ -66,6 +70,11 @@ def stop_strings(style: PromptStyle) -> tuple[str, ...]:
     return PLAIN_STOP if style.style == "plain" else ()
 
 
+def as_question(text: str) -> str:
+    """``"Question: "`` before a text, unless one of its lines already begins so (a passage with its question)."""
+    return text if _QUESTION.search(text) else f"Question: {text}"
+
+
 def _plain(instruction: str, turns: Sequence[Message], context: str) -> str:
     pieces = [f"{instruction}\n\n"] if instruction else []
     for index, turn in enumerate(turns):
@@ -74,8 +83,9 @@ def _plain(instruction: str, turns: Sequence[Message], context: str) -> str:
             pieces.append(f"Answer: {turn.content}\n\n")
             continue
         if last and context:
-            pieces.append(f"{context}\n\n")
-        pieces.append(f"Question: {turn.content}\n")
+            pieces.append(f"{context}\n\nQuestion: {turn.content}\n")
+        else:
+            pieces.append(f"{as_question(turn.content)}\n")
     pieces.append("Answer:")
     return "".join(pieces)
 

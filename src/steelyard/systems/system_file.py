@@ -15,7 +15,7 @@ import contextlib
 import io
 import os
 import tempfile
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -32,10 +32,9 @@ from pydantic import (
 
 from steelyard import parts as registry
 from steelyard.contracts import Example, InputError, PromptStyle, UsageError
+from steelyard.systems.yaml_files import compose, value_of
 
 SUFFIXES = (".yaml", ".yml")
-MAX_BYTES = 1024**2
-MAX_DEPTH = 20
 RESERVED = {"ground": "grounding in documents", "compose": "compositions of several models"}
 
 
@@ -57,10 +56,11 @@ class _Section(BaseModel):
 
 
 class ExampleSection(_Section):
-    """A solved example, shown before the question."""
+    """A solved example, shown before the question; ``id`` is that of the task's row it was drawn from."""
 
     prompt: str
     answer: str
+    id: str = ""
 
 
 class PromptSection(_Section):
@@ -76,20 +76,20 @@ class PromptSection(_Section):
     def _consistent(self) -> PromptSection:
         if self.style == "raw" and (self.shots or self.instruction or self.examples):
             raise ValueError("raw prompts are handed over untouched: leave out shots, instruction and examples")
-        if self.examples and self.shots not in (0, len(self.examples)):
-            raise ValueError(f"shots is {self.shots} but {len(self.examples)} examples are given; leave shots out")
+        if self.examples and self.shots > len(self.examples):
+            raise ValueError(f"shots is {self.shots} but only {len(self.examples)} examples are given")
         return self
 
     def to_style(self) -> PromptStyle:
-        """The record the rest of Steelyard uses; given examples are so many shots."""
-        examples = tuple(Example(e.prompt, e.answer) for e in self.examples)
-        return PromptStyle(self.style, len(examples) or self.shots, self.seed, self.instruction, examples)
+        """The record the rest of Steelyard uses; without ``shots`` all given examples are shown."""
+        examples = tuple(Example(e.prompt, e.answer, e.id) for e in self.examples)
+        return PromptStyle(self.style, self.shots or len(examples), self.seed, self.instruction, examples)
 
     @classmethod
     def from_style(cls, style: PromptStyle) -> PromptSection:
         """The section that gives this style back."""
-        examples = [ExampleSection(prompt=e.prompt, answer=e.answer) for e in style.examples]
-        shots = 0 if examples else style.shots
+        examples = [ExampleSection(prompt=e.prompt, answer=e.answer, id=e.id) for e in style.examples]
+        shots = 0 if len(examples) == style.shots else style.shots
         return cls(
             style=style.style, shots=shots, seed=style.seed, instruction=style.instruction, examples=examples
         )
@@ -112,8 +112,8 @@ def read_system(path: str | Path) -> SystemFile:
     one) and wrong values; for unknown parts and settings.
     """
     file = Path(path)
-    root = _compose(file)
-    data = _Loader.value_of(root, file)
+    root = compose(file)
+    data = value_of(root, file)
     if not isinstance(data, dict):
         raise InputError(f"{file}:1: a system file holds keys such as 'model' and 'prompt', not {_kind(data)}")
     for key, what in RESERVED.items():
@@ -177,76 +177,6 @@ def write_system(path: str | Path, system: SystemFile, *, comment: Sequence[str]
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
     return file
-
-
-# ------------------------------------------------------------------------------------------ reading YAML
-
-
-class _Loader(yaml.SafeLoader):
-    """Safe YAML in which a key may occur only once."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        seen: set[Any] = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if not isinstance(key, Hashable) or key in seen:
-                problem = f"the key {key!r} occurs twice" if isinstance(key, Hashable) else "a key must be a word"
-                raise yaml.constructor.ConstructorError(None, None, problem, key_node.start_mark)
-            seen.add(key)
-        return super().construct_mapping(node, deep)
-
-    @classmethod
-    def value_of(cls, root: yaml.Node | None, file: Path) -> Any:
-        """The Python value of a node tree."""
-        if root is None:
-            return None
-        try:
-            return cls("").construct_document(root)
-        except yaml.YAMLError as error:
-            raise InputError(_yaml_problem(error, file)) from error
-        except (ValueError, OverflowError) as error:  # e.g. the date 2024-13-45
-            raise InputError(f"{file}: a value cannot be read ({error}); put text in quotes") from error
-
-
-def _compose(file: Path) -> yaml.Node | None:
-    """The node tree of a file, after checks that need no tree: size, encoding, depth, no aliases."""
-    try:
-        with file.open("rb") as stream:
-            content = stream.read(MAX_BYTES + 1)
-        if len(content) > MAX_BYTES:
-            raise InputError(f"{file}: larger than {MAX_BYTES >> 20} MB; a system file is a few lines")
-        text = content.decode("utf-8-sig")
-    except OSError as error:
-        raise InputError(f"{file}: cannot be read ({error.strerror})") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{file}: not UTF-8 text (byte {error.start}); save it as UTF-8") from error
-    try:
-        _check_events(text, file)
-        return yaml.compose(text, Loader=_Loader)
-    except yaml.YAMLError as error:
-        raise InputError(_yaml_problem(error, file)) from error
-
-
-def _check_events(text: str, file: Path) -> None:
-    depth = 0
-    for event in yaml.parse(text, Loader=yaml.SafeLoader):
-        mark: Any = event.start_mark  # set by the parser, though the stubs allow None
-        line = mark.line + 1
-        if isinstance(event, yaml.AliasEvent):
-            raise InputError(f"{file}:{line}: aliases (*{event.anchor}) are not allowed; write the value out")
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        if depth > MAX_DEPTH:
-            raise InputError(f"{file}:{line}: nested deeper than {MAX_DEPTH} levels; a system file needs four")
-
-
-def _yaml_problem(error: yaml.YAMLError, file: Path) -> str:
-    mark: Any = getattr(error, "problem_mark", None)
-    problem = str(getattr(error, "problem", None) or error).splitlines()[0]
-    where = f"{file}:{mark.line + 1}" if mark else str(file)
-    return f"{where}: not valid YAML: {problem}"
-
-
-# ----------------------------------------------------------------------------------------- explaining errors
 
 
 def _explain(error: ValidationError, file: Path, root: yaml.Node | None) -> str:

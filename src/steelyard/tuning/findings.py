@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from steelyard.evaluation.statistics import interval_text
+
 if TYPE_CHECKING:
     from steelyard.tuning.record import Outcome
 
@@ -38,8 +40,8 @@ def _standing(outcome: Outcome, records: Records, winner: str, leader: str) -> s
     if winner != leader:
         paired = records[winner]["against_leader"]
         return (
-            f"The best measured is {records[leader]['label']} at {interval_text(records[leader]['quality'])}; the "
-            f"winner's paired difference to it is {interval_text(paired['difference'])}, {_verdict(paired)}."
+            f"The best measured is {records[leader]['label']} at {interval_text(records[leader]['quality'])}; "
+            f"the winner's paired difference to it is {interval_text(paired['difference'])}, {_verdict(paired)}."
         )
     full = [records[name] for name in outcome.search.survivors if name != winner]
     if not full:
@@ -47,8 +49,8 @@ def _standing(outcome: Outcome, records: Records, winner: str, leader: str) -> s
     second = max(full, key=lambda record: outcome.sign * record["quality"]["value"])
     paired = second["against_leader"]
     return (
-        f"It also has the best {outcome.task.metric} measured; the next is {second['label']}, whose paired difference "
-        f"to it is {interval_text(paired['difference'])}, {_verdict(paired)}."
+        f"It also has the best {outcome.task.metric} measured; the next is {second['label']}, whose paired "
+        f"difference to it is {interval_text(paired['difference'])}, {_verdict(paired)}."
     )
 
 
@@ -58,8 +60,8 @@ def _search(outcome: Outcome) -> str:
     verb = "would have measured" if outcome.replay else "measured"
     refused = f"; {len(outcome.refused)} were refused by the limits" if outcome.refused else ""
     return (
-        f"The search {verb} {search.cells} of {total} (system, sample) cells ({search.cells / total:.0%}), dropping "
-        f"{len(search.drops)} of {len(outcome.candidates)} systems early{refused}."
+        f"The search {verb} {search.cells} of {total} (system, sample) cells ({search.cells / total:.0%}), "
+        f"dropping {len(search.drops)} of {len(outcome.candidates)} systems early{refused}."
     )
 
 
@@ -67,10 +69,3 @@ def _verdict(paired: Mapping[str, Any]) -> str:
     if paired["p_value"] <= 0.05:
         return f"a difference that the test supports (p = {paired['p_value']:.2g})"
     return f"which is no difference that the test supports (p = {paired['p_value']:.2g})"
-
-
-def interval_text(record: Mapping[str, Any]) -> str:
-    """``"0.475 [0.388, 0.564]"``."""
-    low, high = record["low"], record["high"]
-    bounds = f" [{low:.3f}, {high:.3f}]" if low is not None and high is not None else ""
-    return f"{record['value']:.3f}{bounds}"

@@ -12,6 +12,7 @@ from steelyard.parts import nearest
 
 MEMORY_UNITS = {"b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 TIME_UNITS = {"ms": 1e-3, "s": 1.0, "min": 60.0}
+UNITS: Mapping[str, Mapping[str, float]] = {"memory": MEMORY_UNITS, "latency": TIME_UNITS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,7 @@ def parse_limits(texts: Iterable[str] | Mapping[str, str | float]) -> Limits:
     """
     found: dict[str, float] = {}
     for name, text in _pairs(texts):
-        units = {"memory": MEMORY_UNITS, "latency": TIME_UNITS}.get(name)
+        units = UNITS.get(name)
         if units is None:
             raise UsageError(
                 f"unknown limit {name!r}{nearest(name, ['memory', 'latency'])}; known: memory, latency"

@@ -15,7 +15,7 @@ from steelyard.evaluation.significance import holm
 from steelyard.evaluation.statistics import interval_record
 from steelyard.evaluation.task_files import FileTask, exemplars
 from steelyard.runs.environment import environment
-from steelyard.systems.system_file import SystemFile
+from steelyard.systems.system_file import PromptSection, SystemFile
 from steelyard.tuning.candidates import Candidate
 from steelyard.tuning.elimination import Drop, Search
 from steelyard.tuning.findings import findings
@@ -119,7 +119,7 @@ def system_of(outcome: Outcome, winner: str, model: LanguageModel) -> SystemFile
         examples=exemplars(outcome.task, style) if style.shots else (),
     )
     weights = [{part.name: dict(part.settings)} for part in model.card.parts] if candidate.variant.weights else []
-    return SystemFile.of(candidate.variant.model, weights, full)
+    return SystemFile(model=candidate.variant.model, weights=weights, prompt=PromptSection.from_style(full))
 
 
 def _candidate_record(
