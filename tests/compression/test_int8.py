@@ -25,13 +25,14 @@ def test_head_and_named_layers_can_stay(tiny: Any) -> None:
     assert model.card.parts[-1].settings == {
         "head": False,
         "skip": ["down_proj", "model.layers.0.self_attn.q_proj"],
+        "digits": 3,
     }
 
 
 def test_a_layer_equals_the_formula(tiny: Any) -> None:
     """One layer against absmax quantization written out, per row of the weight and per token."""
     linear = tiny.module.model.layers[0].mlp.up_proj
-    layer = int8(tiny).module.model.layers[0].mlp.up_proj
+    layer = int8(tiny, digits=1).module.model.layers[0].mlp.up_proj
     assert isinstance(layer, Int8Linear)
     x = torch.randn(5, 32)
 
@@ -41,6 +42,8 @@ def test_a_layer_equals_the_formula(tiny: Any) -> None:
 
     expected = rounded(x) @ rounded(linear.weight.detach()).T
     assert torch.allclose(layer(x), expected, atol=1e-4)
+    precise = int8(tiny).module.model.layers[0].mlp.up_proj
+    assert torch.allclose(precise(x), x @ rounded(linear.weight.detach()).T, atol=1e-5)
 
 
 def test_scores_stay_close_and_memory_falls(tiny: Any, texts: list[str]) -> None:

@@ -94,9 +94,9 @@ def test_fast_chooses_as_the_int8_network_does(tiny: Any, texts: list[str]) -> N
     from steelyard.models.quantized import int8_names
 
     fast = sleb(tiny, texts, remove=3, fast=True, **SEARCH)
-    within = sleb(int8(tiny), texts, remove=3, **SEARCH)
+    within = sleb(int8(tiny, digits=1), texts, remove=3, **SEARCH)
     assert fast.card.parts[-1].settings == within.card.parts[-1].settings
-    assert within.card.parts[-1] == sleb(int8(tiny), texts, remove=3, fast=True, **SEARCH).card.parts[-1]
+    assert within.card.parts[-1] == sleb(int8(tiny, digits=1), texts, remove=3, fast=True, **SEARCH).card.parts[-1]
     assert not int8_names(fast.module)
     assert int8_names(within.module)
 

@@ -23,10 +23,10 @@ from typing import Any
 os.environ["OMP_NUM_THREADS"] = "1"
 
 import steelyard.cli.main
-import steelyard.evaluation.recorded
-import steelyard.models.loading
 import steelyard.reporting.report
+import steelyard.systems.loading
 import steelyard.tuning.tune
+from steelyard.contracts import Continuation, Sampling
 
 
 def run_in_child(arguments: list[str], output: Path) -> int:
@@ -61,11 +61,11 @@ def finished(pid: int, seconds: float) -> int | None:
 
 
 def trial(arguments: list[str], folder: Path, seconds: float, rng: random.Random) -> dict[str, Any]:
-    """Kill up to three times at random moments, then let it finish; returns what it left."""
+    """Kill up to twice at random moments, then let it finish; returns what it left."""
     folder.mkdir(parents=True)
     words = [word.replace("FOLDER", str(folder)) for word in arguments]
     kills = 0
-    for _ in range(3):
+    for _ in range(2):
         pid = run_in_child(words, folder / "out.json")
         if finished(pid, rng.uniform(0.02, seconds)) is not None:
             break
@@ -91,9 +91,17 @@ def store_facts(folder: Path) -> dict[str, Any]:
     return {"integrity": check, "rows": rows, "keys": keys}
 
 
+def warm_up(folder: str) -> None:
+    """Use a model once, so that every lazily imported module is there before the first fork."""
+    model = steelyard.systems.loading.load(folder)
+    model.score([Continuation("Once", " upon")])
+    model.generate(["Once"], Sampling(max_tokens=2))
+
+
 def main() -> None:
     """One uninterrupted run for reference, then the trials."""
     settings = json.loads(Path(sys.argv[1]).read_text())
+    warm_up(settings["model"])
     folder, rng = Path(settings["folder"]), random.Random(settings["seed"])
     began = time.monotonic()
     calm = folder / "calm"

@@ -21,8 +21,9 @@ def comparable(record: Any) -> Any:
     return [comparable(value) for value in record] if isinstance(record, list) else record
 
 
-def crash(tmp_path: Path, arguments: list[str], trials: int, seed: int) -> dict[str, Any]:
-    settings = {"arguments": arguments, "trials": trials, "seed": seed, "folder": str(tmp_path / "trials")}
+def crash(tmp_path: Path, model: Path, arguments: list[str], trials: int) -> dict[str, Any]:
+    settings = {"arguments": arguments, "trials": trials, "seed": 0, "folder": str(tmp_path / "trials")}
+    settings["model"] = str(model)
     (tmp_path / "settings.json").write_text(json.dumps(settings))
     done = subprocess.run(
         [sys.executable, str(DRIVER), str(tmp_path / "settings.json")],
@@ -41,7 +42,7 @@ def crash(tmp_path: Path, arguments: list[str], trials: int, seed: int) -> dict[
     ("verb", "options", "trials"),
     [
         ("eval", ["--style", "chat", "--shots", "2"], 12),
-        ("tune", ["--by", "operations", "--shots", "0", "--shots", "2"], 12),
+        ("tune", ["--by", "operations", "--style", "plain", "--shots", "0", "--shots", "2"], 10),
     ],
 )
 def test_killed_runs_finish_like_uninterrupted_ones(
@@ -52,7 +53,7 @@ def test_killed_runs_finish_like_uninterrupted_ones(
         arguments = ["eval", str(tiny_folder), "--task", str(small_task), *options, *place]
     else:
         arguments = ["tune", str(small_task), "--model", str(tiny_folder), "--out", "FOLDER/out", *options, *place]
-    found = crash(tmp_path, arguments, trials, seed=len(verb))
+    found = crash(tmp_path, tiny_folder, arguments, trials)
     calm = found["uninterrupted"]
     assert calm["record"]["samples"]
     assert sum(trial["kills"] for trial in found["trials"]) >= trials

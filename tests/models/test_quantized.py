@@ -8,9 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from steelyard.contracts import CapabilityError, ModelError
+from steelyard.contracts import AppliedPart, CapabilityError, Continuation, ModelError, UsageError
+from steelyard.models.forward import Engine
 from steelyard.models.quantized import (
     Int8Linear,
+    digits_of_rows,
     empty_linears,
     int8_names,
     int8_product,
@@ -18,6 +20,7 @@ from steelyard.models.quantized import (
     quantize_rows,
     replace_linears,
 )
+from steelyard.models.scoring import score
 
 
 @settings(max_examples=30)
@@ -49,11 +52,11 @@ def test_rounding_error_is_at_most_half_a_step() -> None:
 
 
 @pytest.mark.parametrize("bias", [True, False])
-def test_output_is_within_the_bound_of_float32(bias: bool) -> None:
+def test_one_digit_is_within_the_bound_of_float32(bias: bool) -> None:
     torch.manual_seed(0)
     linear = nn.Linear(96, 40, bias=bias)
     inputs = torch.randn(7, 3, 96)
-    quantized = Int8Linear.from_linear(linear)
+    quantized = Int8Linear.from_linear(linear, digits=1)
     output, exact = quantized(inputs).detach(), linear(inputs).detach()
     assert output.shape == exact.shape
     x, w = inputs.reshape(-1, 96), linear.weight.detach()
@@ -63,22 +66,47 @@ def test_output_is_within_the_bound_of_float32(bias: bool) -> None:
     assert float((output - exact).norm() / exact.norm()) < 0.02
 
 
-def test_output_equals_integer_arithmetic_done_by_hand() -> None:
+@pytest.mark.parametrize(("digits", "error"), [(2, 1e-4), (3, 1e-6)])
+def test_more_digits_approach_the_product_with_the_rounded_weight(digits: int, error: float) -> None:
+    torch.manual_seed(0)
+    linear = nn.Linear(96, 40)
+    inputs = torch.randn(21, 96)
+    inputs[:, 5] *= 300  # one large activation, as language models have them
+    quantized = Int8Linear.from_linear(linear, digits=digits)
+    exact = nn.functional.linear(inputs.double(), quantized.weight.double(), linear.bias.detach().double())
+    assert float((quantized(inputs).double() - exact).detach().norm() / exact.norm()) < error
+
+
+@settings(max_examples=30)
+@given(st.integers(1, 3), st.integers(0, 2**16))
+def test_digits_write_the_value(digits: int, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    values = torch.randn(6, 9, generator=generator) * 10.0 ** torch.randint(-5, 5, (6, 1), generator=generator)
+    found, scale = digits_of_rows(values, digits)
+    assert int(found.abs().max()) <= 127
+    places = found.double().view(digits, 6, 9)
+    written = sum(places[i] * 254.0 ** (digits - 1 - i) for i in range(digits)) * scale
+    assert bool(((written - values).abs() <= 0.51 * scale + 1e-6 * values.abs().amax(1, keepdim=True)).all())
+
+
+@pytest.mark.parametrize("digits", [1, 2, 3])
+def test_output_equals_integer_arithmetic_done_by_hand(digits: int) -> None:
     torch.manual_seed(1)
-    quantized = Int8Linear.from_linear(nn.Linear(33, 17, bias=False))
+    quantized = Int8Linear.from_linear(nn.Linear(33, 17, bias=False), digits)
     inputs = torch.randn(5, 33)
-    integers, scale = quantize_rows(inputs)
-    expected = (integers.long() @ quantized.integers.long().T).float() * scale * quantized.scale
-    assert torch.equal(quantized(inputs), expected)
+    integers, scale = digits_of_rows(inputs, digits)
+    parts = (integers.long() @ quantized.integers.long().T).view(digits, 5, 17)
+    whole = sum(parts[i] * 254 ** (digits - 1 - i) for i in range(digits))
+    assert quantized(inputs) == pytest.approx(whole.double() * scale * quantized.scale, rel=1e-6, abs=1e-6)
     assert quantized(inputs.bfloat16()).dtype == torch.bfloat16
 
 
 @settings(max_examples=30)
-@given(st.integers(1, 33), st.integers(0, 2**16))
-def test_a_row_gives_the_same_bits_alone_and_in_a_batch(count: int, seed: int) -> None:
+@given(st.integers(1, 33), st.integers(1, 3), st.integers(0, 2**16))
+def test_a_row_gives_the_same_bits_alone_and_in_a_batch(count: int, digits: int, seed: int) -> None:
     torch.manual_seed(seed)
-    quantized = Int8Linear.from_linear(nn.Linear(48, 24))
-    inputs = torch.randn(count, 48)
+    quantized = Int8Linear.from_linear(nn.Linear(47, 23), digits)
+    inputs = torch.randn(count, 47)
     together = quantized(inputs)
     for index in range(count):
         assert torch.equal(quantized(inputs[index : index + 1])[0], together[index])
@@ -141,12 +169,16 @@ def test_skipped_names_stay(engines: Any) -> None:
     assert "model.layers.1.self_attn.q_proj" in names
 
 
-def test_state_dict_round_trip(engines: Any) -> None:
+@pytest.mark.parametrize("digits", [1, 3])
+def test_state_dict_round_trip(engines: Any, digits: int) -> None:
     import copy
 
     module = engines("llama").module
-    quantized = replace_linears(module, head=True)
-    empty = empty_linears(copy.deepcopy(module), int8_names(quantized))
+    quantized: Any = replace_linears(module, head=True, digits=digits)
+    unread = copy.deepcopy(module)
+    unread.config = copy.deepcopy(quantized.config)
+    empty = empty_linears(unread, int8_names(quantized))
+    assert {m.digits for m in empty.modules() if isinstance(m, Int8Linear)} == {digits}
     empty.load_state_dict(quantized.state_dict(), strict=True)
     ids = torch.tensor([[5, 6, 7]])
     with torch.no_grad():
@@ -158,5 +190,35 @@ def test_wrong_names_and_modules_without_linears_are_refused(engines: Any) -> No
 
     with pytest.raises(ModelError, match=r"no\.such"):
         empty_linears(copy.deepcopy(engines("llama").module), ["no.such"])
+    with pytest.raises(UsageError, match="digits"):
+        replace_linears(engines("llama").module, digits=4)
     with pytest.raises(CapabilityError, match="no linear layers"):
         replace_linears(nn.Sequential(nn.ReLU()))
+
+
+@pytest.mark.parametrize("head", [False, True])
+def test_scores_of_an_int8_model_do_not_depend_on_batching(engines: Any, head: bool) -> None:
+    engine = engines("llama")
+    quantized = Engine(replace_linears(engine.module, head=head), engine.tokenizer, "int8", 512)
+    asked = [
+        Continuation("The quick brown fox " * size, choice)
+        for size in (1, 2, 5)
+        for choice in (" jumps", " jumps over", " the lazy dog")
+    ]
+    together = score(quantized, asked)
+    for request, found in zip(asked, together, strict=True):
+        assert score(quantized, [request])[0].logprob == pytest.approx(found.logprob, abs=1e-4)
+
+
+@pytest.mark.real_model
+def test_smollm2_in_int8_scores_alike_in_any_batch(smollm2: Any) -> None:
+    quantized = smollm2.evolve(replace_linears(smollm2.module, head=True), AppliedPart("int8", {"head": True}))
+    context = "Which of these things keeps you warm when you travel to the mountains in winter?\nAnswer:"
+    asked = [Continuation(context, c) for c in (" a warm coat", " an umbrella", " a box of chocolates", " skis")]
+    together = quantized.score(asked)
+    alone = [quantized.score([request])[0] for request in asked]
+    exact = smollm2.score(asked)
+    for found, single, reference in zip(together, alone, exact, strict=True):
+        assert single.logprob == pytest.approx(found.logprob, abs=1e-3)
+        assert found.logprob == pytest.approx(reference.logprob, abs=1.5)
+    assert quantized.card.memory_bytes < 0.5 * smollm2.card.memory_bytes

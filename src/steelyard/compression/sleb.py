@@ -60,8 +60,8 @@ def sleb(
         tokens: calibration tokens, at most; shorter texts are used whole.
         window: tokens in one window (no more than the model's context).
         seed: draws the windows from the texts.
-        fast: try blocks in int8 arithmetic (see ``int8``), about twice as fast on CPU. The choice is then that of
-            the int8 network; blocks of nearly equal loss may change places.
+        fast: try blocks in int8 arithmetic (``int8`` with one digit), more than twice as fast on CPU. The choice
+            is then that of the int8 network; blocks of nearly equal loss may change places.
 
     Raises:
         UsageError: no calibration texts and no ``blocks``, or more blocks to remove than there are to try.
@@ -177,7 +177,7 @@ def _search(
     _shallower(model, candidates[:1])  # an architecture whose layers cannot move is refused before the search
     window = min(windows.window, model.card.context_length or windows.window)
     ids = token_windows(model.tokenizer, calibration, window=window, tokens=windows.tokens, seed=windows.seed)
-    replay = BlockReplay(int8(model) if windows.fast and not int8_names(model.module) else model)
+    replay = BlockReplay(int8(model, digits=1) if windows.fast and not int8_names(model.module) else model)
     batches = [replay.record(rows) for rows in torch.split(ids, max(1, TOKENS_PER_BATCH // ids.shape[1]))]
     return eliminate(
         range(depth), candidates, remove, lambda alive, tried: skip_losses(replay, batches, alive, tried)

@@ -11,16 +11,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from steelyard.contracts import Example, Message, Prompt, PromptStyle, Sample, UsageError
+from steelyard.systems.prompt_rendering import render, render_conversation
 
 RULES = "prompts/1"
-
-_QUESTION = re.compile(r"^Question: ", re.MULTILINE)
 
 
 def draw_examples(samples: Sequence[Sample], style: PromptStyle) -> tuple[Example, ...]:
@@ -90,7 +88,7 @@ def style_key(style: PromptStyle) -> str:
     if style.instruction:
         record["instruction"] = style.instruction
     if style.examples:
-        shown = json.dumps([[e.id, e.prompt, e.answer] for e in style.examples], ensure_ascii=False)
+        shown = json.dumps([[e.prompt, e.answer] for e in style.examples], ensure_ascii=False)
         record["shots"] = style.shots or len(style.examples)
         record["examples"] = hashlib.sha256(shown.encode()).hexdigest()[:16]
     elif style.shots:
@@ -126,21 +124,15 @@ def shown_examples(sample: Sample, style: PromptStyle) -> list[Example]:
 
 
 def build_prompt(sample: Sample, style: PromptStyle) -> Prompt:
-    """The prompt that asks a sample in a resolved style: text for plain, a conversation for chat."""
+    """The prompt that asks a sample in a resolved style: text for plain, a conversation for chat.
+
+    Rendered by :mod:`steelyard.systems.prompt_rendering`, as a served system renders what it is asked.
+    """
     data = sample.data
-    if style.style == "raw":
-        return _with_context(data) if "messages" in data else _passage(data) + data["prompt"]
-    if style.style == "chat":
-        return _conversation(sample, style)
-    head = f"{style.instruction.strip()}\n\n" if style.instruction.strip() else ""
-    shown = "".join(
-        f"{_as_question(example.prompt)}\nAnswer: {example.answer}\n\n"
-        for example in shown_examples(sample, style)
-    )
+    shown = shown_examples(sample, style)
     if "messages" in data:
-        return f"{head}{shown}{_transcript(_with_context(data))}\nAnswer:"
-    question = f"Question: {data['prompt']}" if "context" in data else _as_question(data["prompt"])
-    return f"{head}{shown}{_passage(data)}{question}\nAnswer:"
+        return render_conversation(replace(style, examples=tuple(shown), shots=len(shown)), _with_context(data))
+    return render(style, data["prompt"], shown, data.get("context", ""))
 
 
 def choice_text(choice: str, style: PromptStyle) -> str:
@@ -148,18 +140,6 @@ def choice_text(choice: str, style: PromptStyle) -> str:
     if style.style == "raw":
         return choice
     return f" {choice.strip()}" if style.style == "plain" else choice.strip()
-
-
-def _conversation(sample: Sample, style: PromptStyle) -> list[Message]:
-    data = sample.data
-    own = _with_context(data) if "messages" in data else [Message("user", _passage(data) + data["prompt"])]
-    system, turns = ([own[0]], own[1:]) if own[0].role == "system" else ([], own)
-    if style.instruction.strip():
-        said = [style.instruction.strip(), *(message.content for message in system)]
-        system = [Message("system", "\n\n".join(said))]
-    for example in shown_examples(sample, style):
-        system += [Message("user", example.prompt), Message("assistant", example.answer)]
-    return system + turns
 
 
 def _passage(data: Mapping[str, Any]) -> str:
@@ -170,11 +150,6 @@ def _with_context(data: Mapping[str, Any]) -> list[Message]:
     """A row's own conversation, the passage (if any) before its last question."""
     turns = [Message(turn["role"], turn["content"]) for turn in data["messages"]]
     return [*turns[:-1], Message("user", _passage(data) + turns[-1].content)]
-
-
-def _as_question(text: str) -> str:
-    """``"Question: "`` before a prompt, unless one of its lines already begins so."""
-    return text if _QUESTION.search(text) else f"Question: {text}"
 
 
 def _transcript(turns: Sequence[Message]) -> str:

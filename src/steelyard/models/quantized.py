@@ -1,7 +1,9 @@
-"""Linear layers in 8-bit integers (W8A8), exact and independent of batching.
+"""Linear layers with 8-bit integer weights, computed in integers, exact and independent of batching.
 
-Weights are quantized once per output channel, activations per token as they come, both symmetrically; the
-product is accumulated in integers, so a row gives the same bits alone and in a batch.
+Weights are quantized once per output channel, activations per token as they come, both symmetrically. One
+8-bit digit an activation (W8A8) is fastest, but the rounding of an activation then turns the last bit of a
+float into an error of several percent: scores move by tenths of a nat with what else is in the batch. Three
+digits keep float32's precision, so only the rounding of the weights is felt, at three times the integer work.
 """
 
 from __future__ import annotations
@@ -14,11 +16,18 @@ from typing import Any
 import torch
 from torch import nn
 
-from steelyard.contracts import CapabilityError, ModelError
+from steelyard.contracts import CapabilityError, ModelError, UsageError
 
 LEVELS = 127
 """Largest magnitude: -128 is not used, so that the range is symmetric."""
+BASE = 254
+LEADING = 127.49
+"""What the largest value of a row is scaled to: its leading digit is 127, and no digit exceeds that."""
 TINY = 1e-30
+DIGITS = 3
+"""8-bit digits an activation, unless asked otherwise."""
+CONFIG_KEY = "int8_activation_digits"
+"""Where a module's configuration, and so config.json, says how many digits its layers use."""
 
 
 def quantize_rows(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -35,13 +44,36 @@ def quantize_rows(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     >>> integers.tolist(), round(float(scale), 4)
     ([[127, -64, 0]], 0.0079)
     """
-    largest = values.abs().amax(-1, keepdim=True).float().clamp_min_(TINY)
-    integers = (values * (LEVELS / largest)).round_().to(torch.int8)
-    return integers, largest / LEVELS
+    largest = _largest(values)
+    return (values.float() * (LEVELS / largest)).round_().to(torch.int8), largest / LEVELS
+
+
+def digits_of_rows(values: torch.Tensor, digits: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Write each value as ``digits`` 8-bit digits: ``values ~ scale * sum_i digit_i * 254**(digits - 1 - i)``.
+
+    Returns int8 digits (digits * rows, columns), the leading ones of all rows first, and float32 scales
+    (rows, 1).
+    """
+    if digits == 1:
+        return quantize_rows(values)
+    largest = _largest(values)
+    rows = len(values)
+    found = torch.empty(digits * rows, values.shape[1], dtype=torch.int8, device=values.device)
+    rest = values.float() * (LEADING / largest)
+    for index in range(digits):
+        digit = rest.round()
+        found[index * rows : (index + 1) * rows] = digit
+        if index + 1 < digits:
+            rest = (rest - digit).mul_(BASE)
+    return found, largest / (LEADING * BASE ** (digits - 1))
+
+
+def _largest(values: torch.Tensor) -> torch.Tensor:
+    return values.abs().amax(-1, keepdim=True).float().clamp_min_(TINY)
 
 
 class Int8Linear(nn.Module):
-    """``y = x W^T + b`` with int8 weights (out, in) and activations quantized per token.
+    """``y = x W^T + b`` with int8 weights (out, in) and activations of ``digits`` 8-bit digits per token.
 
     ``integers`` is an int8 parameter (out, in) without gradient, ``scale`` a float32 buffer (out,), ``bias`` as
     in :class:`torch.nn.Linear`; all three are in the state dict. ``weight`` is computed when asked for, since
@@ -55,8 +87,11 @@ class Int8Linear(nn.Module):
     scale: torch.Tensor
     bias: nn.Parameter | None
 
-    def __init__(self, in_features: int, out_features: int, bias: bool = True, device: Any = None) -> None:
+    def __init__(
+        self, in_features: int, out_features: int, bias: bool = True, *, digits: int = DIGITS, device: Any = None
+    ) -> None:
         super().__init__()
+        self.digits = digits
         self.in_features = in_features
         self.out_features = out_features
         integers = torch.zeros(out_features, in_features, dtype=torch.int8, device=device)
@@ -65,11 +100,11 @@ class Int8Linear(nn.Module):
         self.register_parameter("bias", nn.Parameter(torch.zeros(out_features, device=device)) if bias else None)
 
     @classmethod
-    def from_linear(cls, linear: nn.Module) -> Int8Linear:
+    def from_linear(cls, linear: nn.Module, digits: int = DIGITS) -> Int8Linear:
         """Quantize a ``Linear``, or a ``Conv1D`` as GPT-2 has it (weight transposed)."""
         weight = _weight_of(linear)
         bias = getattr(linear, "bias", None)
-        new = cls(weight.shape[1], weight.shape[0], bias is not None, device=weight.device)
+        new = cls(weight.shape[1], weight.shape[0], bias is not None, digits=digits, device=weight.device)
         integers, scale = quantize_rows(weight.float())
         new.integers = nn.Parameter(integers.contiguous(), requires_grad=False)
         new.scale = scale.squeeze(1)
@@ -80,8 +115,13 @@ class Int8Linear(nn.Module):
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         """Float tensor (..., in) to float tensor (..., out) of the same type."""
         rows = inputs.reshape(-1, self.in_features)
-        integers, scale = quantize_rows(rows)
-        output = int8_product(integers, self.integers).float().mul_(scale).mul_(self.scale)
+        digits, scale = digits_of_rows(rows, self.digits)
+        products = int8_product(digits, self.integers).float()
+        output = products[: len(rows)]
+        for start in range(len(rows), len(products), len(rows)):  # two steps, as a fused one rounds otherwise
+            output = output.mul_(BASE)
+            output = output.add_(products[start : start + len(rows)])
+        output = output.mul_(scale).mul_(self.scale)
         if self.bias is not None:
             output += self.bias
         return output.to(inputs.dtype).view(*inputs.shape[:-1], self.out_features)
@@ -93,7 +133,8 @@ class Int8Linear(nn.Module):
 
     def extra_repr(self) -> str:
         """As ``Linear`` shows itself."""
-        return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
+        shape = f"in_features={self.in_features}, out_features={self.out_features}"
+        return f"{shape}, bias={self.bias is not None}, digits={self.digits}"
 
 
 def int8_product(rows: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
@@ -142,21 +183,30 @@ def linear_names(module: nn.Module, *, skip: Iterable[str] = (), head: bool = Fa
     return names
 
 
-def replace_linears(module: nn.Module, *, skip: Iterable[str] = (), head: bool = False) -> nn.Module:
+def replace_linears(
+    module: nn.Module, *, skip: Iterable[str] = (), head: bool = False, digits: int = DIGITS
+) -> nn.Module:
     """A copy of ``module`` whose linear layers are :class:`Int8Linear`; ``module`` itself stays as it is.
+
+    ``digits`` is the number of 8-bit digits an activation is computed with, 1 (fastest) to 3 (exact to float32);
+    it is noted in the copy's configuration.
 
     With ``head`` the output head is quantized too. Where its weight is tied to the embedding, the copy gets an
     int8 head of its own beside the float embedding, and its configuration says that they are not tied.
     """
+    if digits not in (1, 2, 3):
+        raise UsageError(f"int8: digits must be 1, 2 or 3, not {digits}")
     names = linear_names(module, skip=skip, head=head)
     if not names:
         raise CapabilityError(f"{type(module).__name__} has no linear layers that int8 could replace")
     memo: dict[int, Any] = {}
     for name in names:
         linear = module.get_submodule(name)
-        memo[id(linear)] = Int8Linear.from_linear(linear)
+        memo[id(linear)] = Int8Linear.from_linear(linear, digits)
     new = copy.deepcopy(module, memo)
     _untie(new, names)
+    if hasattr(new, "config"):
+        setattr(new.config, CONFIG_KEY, digits)
     return new
 
 
@@ -171,6 +221,7 @@ def empty_linears(module: nn.Module, names: Iterable[str]) -> nn.Module:
     Changes ``module`` in place and returns it; raises :class:`ModelError` for a name that is no linear layer.
     """
     names = list(names)
+    digits = int(getattr(getattr(module, "config", None), CONFIG_KEY, DIGITS))
     for name in names:
         try:
             linear = module.get_submodule(name)
@@ -181,8 +232,8 @@ def empty_linears(module: nn.Module, names: Iterable[str]) -> nn.Module:
         rows, columns = _weight_of(linear).shape
         bias = getattr(linear, "bias", None) is not None
         parent, _, last = name.rpartition(".")
-        new = Int8Linear(columns, rows, bias, device=_weight_of(linear).device).train(module.training)
-        setattr(module.get_submodule(parent), last, new)
+        new = Int8Linear(columns, rows, bias, digits=digits, device=_weight_of(linear).device)
+        setattr(module.get_submodule(parent), last, new.train(module.training))
     _untie(module, names)
     return module
 

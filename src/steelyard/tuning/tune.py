@@ -139,7 +139,8 @@ class _Tuning:
             )
             record = build_record(outcome, models)
             system = system_of(outcome, record["winner"], self._model(self.candidates[record["winner"]]))
-            file = write_system(folder / "best.yaml", system)
+            note = (f"Chosen by `steelyard tune`, run {run_id}.", *record["findings"][:1])
+            file = write_system(folder / "best.yaml", system, comment=note)
             record["system_file"] = file.read_text(encoding="utf-8")
             self.store.finish(run_id, "done", record)
         except SteelyardError as error:
