@@ -33,9 +33,8 @@ def data() -> Path:
 @pytest.fixture(scope="session")
 def smollm2_folder() -> Path:
     """SmolLM2-135M-Instruct as a checkpoint folder in the model cache, pulled on first use."""
+    from steelyard.errors import SteelyardError
     from steelyard.models.pull import pull
-
-    from steelyard.contracts import SteelyardError
 
     try:
         return Path(pull("smollm2-135m"))

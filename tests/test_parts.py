@@ -12,7 +12,7 @@ import pytest
 from annotated_types import Ge, Le
 
 from steelyard import parts
-from steelyard.contracts import UsageError
+from steelyard.errors import UsageError
 
 
 def sample_part(model: Any, *, sparsity: Annotated[float, Ge(0), Le(1)] = 0.5, names: tuple[str, ...] = ()) -> Any:

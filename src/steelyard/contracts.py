@@ -4,8 +4,7 @@ Everything that can be weighed is a :class:`LanguageModel`, and a language model
 ``generate`` and (where it can) ``embed``. A part that changes weights takes and returns
 :class:`OpenWeights`; a part that composes takes language models and returns a language model.
 
-Records are frozen dataclasses, protocols are structural (nothing needs to inherit from them), and this
-module imports nothing outside the standard library at run time.
+Records are frozen dataclasses, protocols are structural: nothing needs to inherit from them.
 """
 
 from __future__ import annotations
@@ -19,42 +18,6 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
     from numpy.typing import NDArray
-
-
-class SteelyardError(Exception):
-    """A failure the user can act on: one line that names the place, what is wrong and how to mend it.
-
-    ``exit_code`` is what the command line returns for it (1: failed, 2: wrong use).
-    """
-
-    exit_code = 1
-
-
-class UsageError(SteelyardError):
-    """The call itself is wrong: an unknown name or setting, contradictory limits, a missing argument."""
-
-    exit_code = 2
-
-
-class InputError(SteelyardError):
-    """A file or record is wrong: the message names the file, the line where known, and the remedy."""
-
-
-class ModelError(SteelyardError):
-    """Weights cannot be read, or an architecture lacks what a part needs."""
-
-
-class CapabilityError(ModelError):
-    """A model lacks a capability a caller needs; the message names caller, model and capability."""
-
-
-class EndpointError(ModelError):
-    """A remote model did not answer, or answered with something unusable."""
-
-
-class StoreError(SteelyardError):
-    """The run store cannot be opened, read or written."""
-
 
 Role: TypeAlias = Literal["system", "user", "assistant"]
 
@@ -219,6 +182,9 @@ class FamilyLike(Protocol):
 
     def layers(self, module: torch.nn.Module) -> torch.nn.ModuleList:
         """The transformer blocks, in order."""
+
+    def set_layers(self, module: torch.nn.Module, layers: Sequence[torch.nn.Module]) -> None:
+        """Give ``module`` these blocks instead, its configuration and caches included."""
 
 
 @runtime_checkable

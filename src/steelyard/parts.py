@@ -22,7 +22,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-from steelyard.contracts import UsageError
+from steelyard.errors import UsageError
 
 INDEX_FILE = Path(__file__).with_name("parts.json")
 ENTRY_POINTS = "steelyard.parts"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from steelyard.catalog.index import generate, main
-from steelyard.contracts import InputError
+from steelyard.errors import InputError
 from steelyard.parts import INDEX_FILE
 
 SOURCE = '''

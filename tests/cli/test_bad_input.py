@@ -172,7 +172,7 @@ def test_wrong_use_of_the_command_line_is_exit_code_two(run: Run, arguments: lis
 
 
 def test_debug_shows_where_it_happened(run: Run, tiny_folder: Path) -> None:
-    from steelyard.contracts import SteelyardError
+    from steelyard.errors import SteelyardError
 
     with pytest.raises(SteelyardError):
         run("--debug", "eval", tiny_folder, "--task", "none.jsonl")

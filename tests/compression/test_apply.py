@@ -10,7 +10,8 @@ from steelyard.compression import apply
 from steelyard.compression import sleb as sleb_module
 from steelyard.compression.apply import apply_parts, split_entry
 from steelyard.compression.calibration import fingerprint_texts
-from steelyard.contracts import AppliedPart, CapabilityError, Continuation, ModelError, UsageError
+from steelyard.contracts import AppliedPart, Continuation
+from steelyard.errors import CapabilityError, ModelError, UsageError
 from steelyard.models.scripted import ScriptedModel
 
 SLEB = {"sleb": {"remove": 2, "tokens": 96, "window": 32}}

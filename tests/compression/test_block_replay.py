@@ -8,7 +8,7 @@ import transformers
 
 from steelyard.compression.block_replay import BlockReplay, next_token_nll, share
 from steelyard.compression.sleb import skip_losses, without_blocks
-from steelyard.contracts import ModelError
+from steelyard.errors import ModelError
 
 SIZES = {
     "vocab_size": 80,

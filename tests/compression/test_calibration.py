@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from steelyard.compression.calibration import fingerprint_texts, read_calibration, token_windows
-from steelyard.contracts import InputError, UsageError
+from steelyard.errors import InputError, UsageError
 from tiny import tiny_tokenizer
 
 LONG = ["".join(f"Sentence number {i} tells of weights and measures. " for i in range(400))]

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from steelyard.compression.checks import compare_bits, text_windows, window_bits
-from steelyard.contracts import InputError
+from steelyard.errors import InputError
 from steelyard.models.scripted import ScriptedModel
 
 

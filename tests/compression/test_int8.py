@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from steelyard.compression.int8 import int8
-from steelyard.contracts import CapabilityError, Continuation
+from steelyard.contracts import Continuation
+from steelyard.errors import CapabilityError
 from steelyard.models.quantized import Int8Linear, int8_names
 
 

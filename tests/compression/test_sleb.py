@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from steelyard.compression.block_replay import next_token_nll
 from steelyard.compression.calibration import token_windows
 from steelyard.compression.sleb import eliminate, sleb, without_blocks
-from steelyard.contracts import CapabilityError, UsageError
+from steelyard.errors import CapabilityError, UsageError
 
 SEARCH = {"tokens": 96, "window": 32}
 

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from steelyard.compression.verb import compress
-from steelyard.contracts import Continuation, InputError, UsageError
+from steelyard.contracts import Continuation
+from steelyard.errors import InputError, UsageError
 from steelyard.models.loading import load_model
 
 SLEB = {"sleb": {"remove": 2, "tokens": 96, "window": 32}}

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from steelyard.models.loading import load_model
 
 from conformance.rows import registered, rows
 from steelyard import parts
 from steelyard.compression.apply import apply_parts
-from steelyard.contracts import Continuation, OpenWeights, Sampling, UsageError
+from steelyard.contracts import Continuation, OpenWeights, Sampling
+from steelyard.errors import UsageError
+from steelyard.models.loading import load_model
 
 ROWS = rows("compressor")
 TEXTS = ["The quick brown fox jumps over the lazy dog. " * 6, "Pack my box with five dozen liquor jugs. " * 6]

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from steelyard.contracts import Continuation, EndpointError, Generation, ModelCard, Result, ResultKey, Score, Usage
+from steelyard.contracts import Continuation, Generation, ModelCard, Result, ResultKey, Score, Usage
+from steelyard.errors import EndpointError
 from steelyard.evaluation.task_files import FileTask, load_task
 
 

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from steelyard.contracts import Marks, Result, UsageError
+from steelyard.contracts import Marks, Result
+from steelyard.errors import UsageError
 from steelyard.evaluation.compare import compare
 from steelyard.evaluation.evaluate import evaluate
 from steelyard.evaluation.significance import mcnemar_exact, permutation_test

@@ -5,18 +5,8 @@ from typing import Any
 
 import pytest
 
-from steelyard.contracts import (
-    Continuation,
-    EndpointError,
-    Generation,
-    InputError,
-    Message,
-    ModelError,
-    PromptStyle,
-    ResultKey,
-    Score,
-    UsageError,
-)
+from steelyard.contracts import Continuation, Generation, Message, PromptStyle, ResultKey, Score
+from steelyard.errors import EndpointError, InputError, ModelError, UsageError
 from steelyard.evaluation.evaluate import evaluate, request_record, response_record, result_key
 
 ANSWERS = {

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from steelyard.contracts import InputError
+from steelyard.errors import InputError
 from steelyard.evaluation import grading
 
 CASES: dict[str, list[dict[str, Any]]] = json.loads(

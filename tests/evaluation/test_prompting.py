@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from steelyard.contracts import Continuation, Example, Message, PromptStyle, Sample, UsageError
+from steelyard.contracts import Continuation, Example, Message, PromptStyle, Sample
+from steelyard.errors import UsageError
 from steelyard.evaluation import prompting
 from steelyard.evaluation.task_files import exemplars
 

@@ -7,17 +7,8 @@ from typing import Any
 
 import pytest
 
-from steelyard.contracts import (
-    Ask,
-    Continuation,
-    Generation,
-    InputError,
-    ModelError,
-    PromptStyle,
-    Score,
-    Task,
-    UsageError,
-)
+from steelyard.contracts import Ask, Continuation, Generation, PromptStyle, Score, Task
+from steelyard.errors import InputError, ModelError, UsageError
 from steelyard.evaluation import records
 from steelyard.evaluation.task_files import load_task
 

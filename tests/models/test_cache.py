@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from steelyard.contracts import ModelError, UsageError
+from steelyard.errors import ModelError, UsageError
 from steelyard.models.cache import (
     cache_root,
     cached_folder,

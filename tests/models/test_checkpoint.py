@@ -16,7 +16,8 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
-from steelyard.contracts import AppliedPart, ModelError, SteelyardError, UsageError
+from steelyard.contracts import AppliedPart
+from steelyard.errors import ModelError, SteelyardError, UsageError
 from steelyard.models.checkpoint import bfloat16_pays, read_checkpoint, torch_dtype
 from steelyard.models.checkpoint_files import Pooling, check_safetensors, inspect_folder, licence_of, read_pooling
 from steelyard.models.quantized import Int8Linear, int8_names, replace_linears

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from steelyard.contracts import InputError, UsageError
+from steelyard.errors import InputError, UsageError
 from steelyard.models.checkpoint_files import Pooling
 from steelyard.models.embedding import embed, hidden
 from steelyard.models.forward import Engine

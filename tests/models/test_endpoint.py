@@ -10,15 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from steelyard.contracts import (
-    CapabilityError,
-    Continuation,
-    EndpointError,
-    LanguageModel,
-    Message,
-    Sampling,
-    UsageError,
-)
+from steelyard.contracts import Continuation, LanguageModel, Message, Sampling
+from steelyard.errors import CapabilityError, EndpointError, UsageError
 from steelyard.models.endpoint import EndpointModel
 
 CHAT = [Message("user", "What is the capital of France?")]

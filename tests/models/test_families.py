@@ -10,7 +10,7 @@ import pytest
 import torch
 import transformers
 
-from steelyard.contracts import CapabilityError, ModelError
+from steelyard.errors import CapabilityError, ModelError
 from steelyard.models.families import FAMILIES, Family, family_of
 
 SMALL = {

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from steelyard.contracts import AppliedPart, ModelError
+from steelyard.contracts import AppliedPart
+from steelyard.errors import ModelError
 from steelyard.models import fingerprint
 from steelyard.models.fingerprint import file_sha256, fingerprint_folder, fingerprint_of
 

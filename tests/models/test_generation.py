@@ -8,7 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from steelyard.contracts import CapabilityError, InputError, Message, ModelError, Sampling, UsageError
+from steelyard.contracts import Message, Sampling
+from steelyard.errors import CapabilityError, InputError, ModelError, UsageError
 from steelyard.models.detokenizing import Detokenizer, find_stop, held_back
 from steelyard.models.forward import Engine
 from steelyard.models.generation import end_tokens, generate, sample, stream, summary_of

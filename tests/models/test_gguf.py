@@ -15,7 +15,7 @@ from gguf import GGUFWriter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from steelyard.contracts import ModelError
+from steelyard.errors import ModelError
 from steelyard.models.gguf import convert_gguf
 from steelyard.models.gguf_header import read_header
 from steelyard.models.gguf_tokenizer import PRE_TOKENIZERS, WHOLE_WORDS_FIRST

@@ -16,7 +16,8 @@ import pytest
 import torch
 import transformers
 
-from steelyard.contracts import Continuation, EndpointError, OpenWeights, Sampling, UsageError
+from steelyard.contracts import Continuation, OpenWeights, Sampling
+from steelyard.errors import EndpointError, UsageError
 from steelyard.models.checkpoint import read_checkpoint
 from steelyard.models.endpoint import EndpointModel
 from steelyard.models.loading import context_length, load_model

@@ -14,7 +14,7 @@ import pytest
 import torch
 import transformers
 
-from steelyard.contracts import InputError, ModelError, SteelyardError, UsageError
+from steelyard.errors import InputError, ModelError, SteelyardError, UsageError
 from steelyard.models import wheels
 from steelyard.models.demo_models import DEMO_MODELS
 from steelyard.models.pull import licence_of, pull

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from steelyard.contracts import AppliedPart, CapabilityError, Continuation, ModelError, UsageError
+from steelyard.contracts import AppliedPart, Continuation
+from steelyard.errors import CapabilityError, ModelError, UsageError
 from steelyard.models.forward import Engine
 from steelyard.models.quantized import (
     Int8Linear,

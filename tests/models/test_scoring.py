@@ -8,7 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from steelyard.contracts import CapabilityError, Continuation, InputError, Message, ModelError
+from steelyard.contracts import Continuation, Message
+from steelyard.errors import CapabilityError, InputError, ModelError
 from steelyard.models.forward import Engine
 from steelyard.models.requests import Window, encode_continuation, rolling_windows
 from steelyard.models.scoring import plan_batches, plan_rows, score

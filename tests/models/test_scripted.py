@@ -4,15 +4,8 @@ import time
 
 import pytest
 
-from steelyard.contracts import (
-    CapabilityError,
-    Continuation,
-    LanguageModel,
-    Message,
-    ModelError,
-    Sampling,
-    StreamingModel,
-)
+from steelyard.contracts import Continuation, LanguageModel, Message, Sampling, StreamingModel
+from steelyard.errors import CapabilityError, ModelError
 from steelyard.models.scripted import ScriptedModel
 
 

@@ -11,16 +11,15 @@ import torch
 
 from steelyard.contracts import (
     AppliedPart,
-    CapabilityError,
     Continuation,
     Embedder,
     Message,
     ModelCard,
-    ModelError,
     OpenWeights,
     Sampling,
     StreamingModel,
 )
+from steelyard.errors import CapabilityError, ModelError
 from steelyard.models.checkpoint import read_checkpoint
 from steelyard.models.families import family_of
 from steelyard.models.probing import probe

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from reporting.example_record import make_record
-from steelyard.contracts import InputError
+from steelyard.errors import InputError
 from steelyard.reporting.html import render_html, write_report
 
 

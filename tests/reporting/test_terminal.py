@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from steelyard.contracts import InputError
+from steelyard.errors import InputError
 from steelyard.reporting.terminal import show_comparison, show_record, show_runs
 
 

@@ -17,7 +17,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import event
 
-from steelyard.contracts import Result, ResultKey, StoreError
+from steelyard.contracts import Result, ResultKey
+from steelyard.errors import StoreError
 from steelyard.runs.store import RunStore
 
 Make = Callable[..., Result]

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from steelyard.contracts import Marks, Result, ResultKey, StoreError, UsageError
+from steelyard.contracts import Marks, Result, ResultKey
+from steelyard.errors import StoreError, UsageError
 from steelyard.runs.export import export
 from steelyard.runs.store import RunStore
 

@@ -14,7 +14,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from steelyard.contracts import Marks, Result, ResultKey, StoreError, UsageError
+from steelyard.contracts import Marks, Result, ResultKey
+from steelyard.errors import StoreError, UsageError
 from steelyard.runs.store import RunStore
 
 Make = Callable[..., Result]

@@ -19,7 +19,7 @@ from serving.word_model import (
     conversation,
     last_user_words,
 )
-from steelyard.contracts import EndpointError, InputError, UsageError
+from steelyard.errors import EndpointError, InputError, UsageError
 from steelyard.serving.app import create_app
 from steelyard.serving.server import serving
 

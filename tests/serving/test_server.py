@@ -14,7 +14,8 @@ import httpx
 import pytest
 
 from serving.word_model import WordModel, client_of, conversation
-from steelyard.contracts import Message, Sampling, SteelyardError, UsageError
+from steelyard.contracts import Message, Sampling
+from steelyard.errors import SteelyardError, UsageError
 from steelyard.serving.server import checked_token, is_loopback, listen, serve, serving
 
 SCRIPT = """

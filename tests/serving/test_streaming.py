@@ -11,7 +11,8 @@ import openai
 import pytest
 
 from serving.word_model import StreamingWordModel, WordModel, client_of, conversation
-from steelyard.contracts import CapabilityError, Generation, Prompt, Sampling
+from steelyard.contracts import Generation, Prompt, Sampling
+from steelyard.errors import CapabilityError
 from steelyard.serving.server import serving
 
 

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from steelyard.contracts import Continuation, InputError, Message, OpenWeights, PromptStyle, Sampling
+from steelyard.contracts import Continuation, Message, OpenWeights, PromptStyle, Sampling
+from steelyard.errors import InputError
 from steelyard.systems.loading import load
 from steelyard.systems.system import System
 

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from steelyard.contracts import Example, Message, PromptStyle, Sample, UsageError
+from steelyard.contracts import Example, Message, PromptStyle, Sample
+from steelyard.errors import UsageError
 from steelyard.evaluation.prompting import build_prompt
 from steelyard.systems.prompt_rendering import render, render_conversation, stop_strings
 

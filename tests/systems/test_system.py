@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from steelyard.contracts import (
-    CapabilityError,
     Continuation,
     Example,
     Generation,
@@ -18,8 +17,8 @@ from steelyard.contracts import (
     PromptStyle,
     Sampling,
     Score,
-    UsageError,
 )
+from steelyard.errors import CapabilityError, UsageError
 from steelyard.systems.system import System, unwrap
 
 ASK = [Message("user", "2+2?")]

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from steelyard.contracts import Example, InputError, PromptStyle
+from steelyard.contracts import Example, PromptStyle
+from steelyard.errors import InputError
 from steelyard.systems.system_file import PromptSection, SystemFile, read_system, system_text, write_system
 
 FULL = """\

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from steelyard.contracts import UsageError
+from steelyard.errors import UsageError
 from steelyard.tuning.limits import Limits, parse_limits
 
 

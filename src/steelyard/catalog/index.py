@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from steelyard.contracts import InputError
+from steelyard.errors import InputError
 from steelyard.parts import INDEX_FILE, ROOM_KINDS, PartInfo, SettingInfo, part_name
 
 PACKAGE = Path(__file__).resolve().parent.parent

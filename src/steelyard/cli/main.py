@@ -14,7 +14,7 @@ import typer
 
 import steelyard
 from steelyard.cli import compare, compress, eval, parts, pull, report, run, serve, tune
-from steelyard.contracts import SteelyardError
+from steelyard.errors import SteelyardError
 
 app = typer.Typer(
     name="steelyard",

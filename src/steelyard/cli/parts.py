@@ -18,7 +18,7 @@ def command(
 ) -> None:
     """List the parts, or show one: its settings, papers, and what was measured with it."""
     from steelyard import parts
-    from steelyard.contracts import UsageError
+    from steelyard.errors import UsageError
 
     if name is not None:
         info = parts.find(name)

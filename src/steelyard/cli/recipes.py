@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from steelyard.contracts import InputError, Progress, UsageError
+from steelyard.contracts import Progress
+from steelyard.errors import InputError, UsageError
 from steelyard.parts import nearest
 
 

@@ -21,7 +21,8 @@ from typing import Any, cast
 
 from steelyard import parts as registry
 from steelyard.compression.calibration import fingerprint_texts
-from steelyard.contracts import CapabilityError, LanguageModel, ModelError, OpenWeights, Texts, UsageError
+from steelyard.contracts import LanguageModel, OpenWeights, Texts
+from steelyard.errors import CapabilityError, ModelError, UsageError
 from steelyard.models import cache as model_cache
 
 CACHE_FORMAT = 1

@@ -18,7 +18,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from steelyard.contracts import ModelError, OpenWeights
+from steelyard.contracts import OpenWeights
+from steelyard.errors import ModelError
 
 
 def share(module: nn.Module) -> nn.Module:

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from steelyard.contracts import InputError, Texts, UsageError
+from steelyard.contracts import Texts
+from steelyard.errors import InputError, UsageError
 
 if TYPE_CHECKING:
     import torch

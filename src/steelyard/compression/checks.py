@@ -9,14 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from steelyard.contracts import (
-    Continuation,
-    InputError,
-    Interval,
-    LanguageModel,
-    ModelCard,
-    Texts,
-)
+from steelyard.contracts import Continuation, Interval, LanguageModel, ModelCard, Texts
+from steelyard.errors import InputError
 
 RESAMPLES = 2000
 

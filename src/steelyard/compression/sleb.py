@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import torch
 from pydantic import NonNegativeInt, PositiveInt
@@ -12,8 +12,8 @@ from torch import nn
 from steelyard.compression.block_replay import BlockReplay, RecordedBatch, next_token_nll, share
 from steelyard.compression.calibration import token_windows
 from steelyard.compression.int8 import int8
-from steelyard.contracts import AppliedPart, CapabilityError, OpenWeights, Texts, UsageError
-from steelyard.models.families import Family
+from steelyard.contracts import AppliedPart, OpenWeights, Texts
+from steelyard.errors import CapabilityError, UsageError
 from steelyard.models.quantized import int8_names
 from steelyard.parts import part
 
@@ -149,7 +149,7 @@ def skip_losses(
 
 def _shallower(model: OpenWeights, removed: Sequence[int]) -> nn.Module:
     module = share(model.module)
-    family = cast(Family, model.family)
+    family = model.family
     family.set_layers(module, [layer for n, layer in enumerate(family.layers(module)) if n not in removed])
     return module
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from steelyard.compression.apply import PartEntry, apply_parts
 from steelyard.compression.calibration import read_calibration
 from steelyard.compression.checks import Compression, compare_bits, sizes, text_windows, window_bits
-from steelyard.contracts import LanguageModel, Texts, UsageError
+from steelyard.contracts import LanguageModel, Texts
+from steelyard.errors import UsageError
 
 
 def compress(

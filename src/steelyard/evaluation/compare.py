@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from steelyard.contracts import Interval, Result, UsageError
+from steelyard.contracts import Interval, Result
+from steelyard.errors import UsageError
 from steelyard.evaluation.evaluate import Evaluation
 from steelyard.evaluation.significance import mcnemar_exact, permutation_test
 from steelyard.evaluation.statistics import is_binary, paired_difference

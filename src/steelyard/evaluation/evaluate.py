@@ -16,12 +16,10 @@ from steelyard.contracts import (
     Ask,
     Continuation,
     Generation,
-    InputError,
     Interval,
     LanguageModel,
     Marks,
     ModelCard,
-    ModelError,
     Progress,
     Prompt,
     PromptStyle,
@@ -34,8 +32,8 @@ from steelyard.contracts import (
     Score,
     Task,
     Usage,
-    UsageError,
 )
+from steelyard.errors import InputError, ModelError, UsageError
 from steelyard.evaluation.prompting import style_key
 
 

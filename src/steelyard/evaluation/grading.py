@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 
 import regex  # type: ignore[import-untyped]
 
-from steelyard.contracts import InputError
+from steelyard.errors import InputError
 
 RULES = "grading/1"
 

@@ -15,7 +15,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from steelyard.contracts import Example, Message, Prompt, PromptStyle, Sample, UsageError
+from steelyard.contracts import Example, Message, Prompt, PromptStyle, Sample
+from steelyard.errors import UsageError
 from steelyard.systems.prompt_rendering import render, render_conversation
 
 RULES = "prompts/1"

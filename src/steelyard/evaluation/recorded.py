@@ -8,16 +8,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from steelyard.contracts import (
-    LanguageModel,
-    Progress,
-    PromptStyle,
-    Result,
-    ResultKey,
-    Sample,
-    SteelyardError,
-    UsageError,
-)
+from steelyard.contracts import LanguageModel, Progress, PromptStyle, Result, ResultKey, Sample
+from steelyard.errors import SteelyardError, UsageError
 from steelyard.evaluation.compare import Comparison, compare
 from steelyard.evaluation.evaluate import Evaluation, evaluate, unwrapped
 from steelyard.evaluation.statistics import interval_record, interval_text

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
-from steelyard.contracts import InputError
+from steelyard.errors import InputError
 
 LINE_LIMIT = 16 * 2**20
 """Longest line of a JSONL file, in bytes."""

@@ -22,19 +22,17 @@ from steelyard.contracts import (
     Continuation,
     Example,
     Generation,
-    InputError,
     Interval,
     Marks,
     Message,
-    ModelError,
     PromptStyle,
     Request,
     Response,
     Sample,
     Sampling,
     Score,
-    UsageError,
 )
+from steelyard.errors import InputError, ModelError, UsageError
 from steelyard.evaluation import grading, prompting
 from steelyard.evaluation.records import Problems, read_rows
 from steelyard.evaluation.schema import Kind, kind_of, read_samples, split_of

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from steelyard.contracts import ModelError, UsageError
+from steelyard.errors import ModelError, UsageError
 
 ENVIRONMENT_VARIABLE = "STEELYARD_CACHE"
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,150}")

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from steelyard.contracts import AppliedPart, ModelError, SteelyardError, UsageError
+from steelyard.contracts import AppliedPart
+from steelyard.errors import ModelError, SteelyardError, UsageError
 from steelyard.models.checkpoint_files import CheckpointFiles, Pooling, inspect_folder, licence_of, read_pooling
 from steelyard.models.family_data import FAMILIES
 from steelyard.models.quiet import quiet

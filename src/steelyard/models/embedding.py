@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from steelyard.contracts import CapabilityError, InputError, ModelError, UsageError
+from steelyard.errors import CapabilityError, InputError, ModelError, UsageError
 from steelyard.models.checkpoint_files import Pooling
 from steelyard.models.forward import Engine
 from steelyard.models.requests import encode_text, prefix_token

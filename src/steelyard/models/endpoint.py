@@ -12,9 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from steelyard.contracts import (
     Capability,
-    CapabilityError,
     Continuation,
-    EndpointError,
     FinishReason,
     Generation,
     ModelCard,
@@ -24,6 +22,7 @@ from steelyard.contracts import (
     TextRole,
     Usage,
 )
+from steelyard.errors import CapabilityError, EndpointError
 from steelyard.models.endpoint_transport import Refused, Transport
 from steelyard.models.requests import check_sampling
 

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import tenacity
 
-from steelyard.contracts import EndpointError
+from steelyard.errors import EndpointError
 
 RETRIED_STATUS = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
 LONGEST_WAIT = 30.0

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from steelyard.contracts import CapabilityError, ModelError
+from steelyard.errors import CapabilityError, ModelError
 from steelyard.models.family_data import FAMILIES
 
 if TYPE_CHECKING:

@@ -15,7 +15,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from steelyard.contracts import AppliedPart, ModelError
+from steelyard.contracts import AppliedPart
+from steelyard.errors import ModelError
 from steelyard.models.cache import read_record, write_record
 
 WEIGHT_SUFFIXES = (".safetensors", ".bin", ".gguf")

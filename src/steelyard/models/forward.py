@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from steelyard.contracts import CapabilityError, ModelError
+from steelyard.errors import CapabilityError, ModelError
 
 LOGIT_ELEMENTS = 2**26
 """Most logits held at once: 256 MiB in float32."""

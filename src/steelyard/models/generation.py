@@ -13,15 +13,8 @@ from typing import Any
 
 import torch
 
-from steelyard.contracts import (
-    FinishReason,
-    Generation,
-    InputError,
-    ModelError,
-    Prompt,
-    Sampling,
-    Usage,
-)
+from steelyard.contracts import FinishReason, Generation, Prompt, Sampling, Usage
+from steelyard.errors import InputError, ModelError
 from steelyard.models.detokenizing import Detokenizer, find_stop, held_back
 from steelyard.models.forward import Engine
 from steelyard.models.requests import check_sampling, encode_prompt

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from steelyard.contracts import ModelError, SteelyardError
+from steelyard.errors import ModelError, SteelyardError
 from steelyard.models.cache import materialise
 from steelyard.models.fingerprint import file_sha256
 from steelyard.models.gguf_header import GgufHeader, read_header

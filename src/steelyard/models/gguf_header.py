@@ -14,7 +14,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from steelyard.contracts import ModelError
+from steelyard.errors import ModelError
 
 MAGIC = b"GGUF"
 VERSIONS = (2, 3)

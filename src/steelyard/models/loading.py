@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from steelyard.contracts import LanguageModel, ModelCard, OpenWeights, Progress, UsageError
+from steelyard.contracts import LanguageModel, ModelCard, OpenWeights, Progress
+from steelyard.errors import UsageError
 from steelyard.models.pull import pull
 
 if TYPE_CHECKING:
@@ -153,7 +154,7 @@ def _first_model(url: str, api_key_env: str, timeout: float) -> str:
 
     import httpx
 
-    from steelyard.contracts import EndpointError
+    from steelyard.errors import EndpointError
 
     address = f"{url.rstrip('/')}/models"
     key = os.environ.get(api_key_env)

@@ -6,7 +6,8 @@ from typing import Any
 
 import torch
 
-from steelyard.contracts import Capability, Message, SteelyardError
+from steelyard.contracts import Capability, Message
+from steelyard.errors import SteelyardError
 from steelyard.models.requests import render
 
 

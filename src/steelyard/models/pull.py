@@ -17,7 +17,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from steelyard.contracts import InputError, ModelError, Progress, SteelyardError, UsageError
+from steelyard.contracts import Progress
+from steelyard.errors import InputError, ModelError, SteelyardError, UsageError
 from steelyard.models.cache import cached_folder, materialise, read_record, workspace, write_record
 from steelyard.models.checkpoint_files import inspect_folder
 from steelyard.models.checkpoint_files import licence_of as licence_of

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from steelyard.contracts import CapabilityError, ModelError, UsageError
+from steelyard.errors import CapabilityError, ModelError, UsageError
 
 LEVELS = 127
 """Largest magnitude: -128 is not used, so that the range is symmetric."""

@@ -12,16 +12,8 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from steelyard.contracts import (
-    CapabilityError,
-    Continuation,
-    InputError,
-    Message,
-    ModelError,
-    Prompt,
-    Sampling,
-    UsageError,
-)
+from steelyard.contracts import Continuation, Message, Prompt, Sampling
+from steelyard.errors import CapabilityError, InputError, ModelError, UsageError
 
 
 class Encoded(NamedTuple):

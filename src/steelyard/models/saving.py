@@ -14,7 +14,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from steelyard.contracts import ModelCard, ModelError
+from steelyard.contracts import ModelCard
+from steelyard.errors import ModelError
 from steelyard.models.quantized import int8_names
 from steelyard.models.quiet import quiet
 

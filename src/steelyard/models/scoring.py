@@ -15,7 +15,8 @@ from typing import NamedTuple
 
 import torch
 
-from steelyard.contracts import Continuation, ModelError, Score
+from steelyard.contracts import Continuation, Score
+from steelyard.errors import ModelError
 from steelyard.models.forward import Engine, Positions, PrefixCache, common_prefix, expanded
 from steelyard.models.requests import Encoded, Window, encode_continuation, label_tokens, windows_of
 

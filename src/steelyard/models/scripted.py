@@ -12,17 +12,16 @@ from typing import Any, TypeAlias
 
 from steelyard.contracts import (
     Capability,
-    CapabilityError,
     Continuation,
     FinishReason,
     Generation,
     ModelCard,
-    ModelError,
     Prompt,
     Sampling,
     Score,
     Usage,
 )
+from steelyard.errors import CapabilityError, ModelError
 
 Answers: TypeAlias = Mapping[str, str] | Callable[[str], str]
 Scores: TypeAlias = Callable[[str, str], float]

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from steelyard.contracts import ModelError
+from steelyard.errors import ModelError
 from steelyard.models.forward import Engine, Positions
 from steelyard.models.requests import Window
 from steelyard.models.scoring import Reading, top_alternatives

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from steelyard.contracts import (
     AppliedPart,
     Capability,
-    CapabilityError,
     Continuation,
     FamilyLike,
     Generation,
@@ -21,6 +20,7 @@ from steelyard.contracts import (
     Score,
     TextRole,
 )
+from steelyard.errors import CapabilityError
 from steelyard.models import embedding, generation, scoring
 from steelyard.models.checkpoint_files import Pooling
 from steelyard.models.fingerprint import fingerprint_of

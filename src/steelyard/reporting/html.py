@@ -19,7 +19,8 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from steelyard.contracts import InputError, Interval
+from steelyard.contracts import Interval
+from steelyard.errors import InputError
 from steelyard.reporting import figures, payload, views
 from steelyard.reporting import formatting as fmt
 from steelyard.reporting.formatting import Measure, finite, interval_of

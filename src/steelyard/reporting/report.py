@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from steelyard.contracts import Result, UsageError
+from steelyard.contracts import Result
+from steelyard.errors import UsageError
 from steelyard.reporting.html import write_report
 from steelyard.runs.export import export
 from steelyard.runs.store import RunStore

@@ -15,7 +15,7 @@ from sqlalchemy import URL, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, StatementError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from steelyard.contracts import StoreError
+from steelyard.errors import StoreError
 from steelyard.runs.records import from_json, to_json
 from steelyard.runs.schema import POSTGRESQL_SCHEMA
 

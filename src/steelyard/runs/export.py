@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from steelyard.contracts import Result, ResultKey, StoreError, UsageError
+from steelyard.contracts import Result, ResultKey
+from steelyard.errors import StoreError, UsageError
 from steelyard.runs.records import to_json
 from steelyard.runs.store import RunStore
 

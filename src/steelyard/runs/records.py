@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from steelyard.contracts import Marks, Result, ResultKey, StoreError, Usage
+from steelyard.contracts import Marks, Result, ResultKey, Usage
+from steelyard.errors import StoreError
 from steelyard.runs.redaction import scrub
 
 _DECODER = json.JSONDecoder()

@@ -24,7 +24,7 @@ from sqlalchemy.dialects.sqlite import JSON as SQLiteJSON
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.schema import CreateSchema
 
-from steelyard.contracts import StoreError
+from steelyard.errors import StoreError
 
 VERSION = 1
 """Raised whenever a table changes; a store of a newer version is refused."""

@@ -16,7 +16,8 @@ from sqlalchemy import ColumnElement, Connection, Engine, Table, and_, func, or_
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError, StatementError
 
-from steelyard.contracts import Result, ResultKey, StoreError, UsageError
+from steelyard.contracts import Result, ResultKey
+from steelyard.errors import StoreError, UsageError
 from steelyard.runs.connection import WRITE, Place, connect, errors_at, find_place
 from steelyard.runs.records import (
     RunRecord,

@@ -20,7 +20,8 @@ from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 from starlette.exceptions import HTTPException
 
-from steelyard.contracts import LanguageModel, UsageError
+from steelyard.contracts import LanguageModel
+from steelyard.errors import UsageError
 from steelyard.serving.answering import Answer, Piece, Plan, answer, check_request, pieces, plan_of
 from steelyard.serving.guard import LOOPBACK_HOSTS, Guard, check_token, error_headers, json_bytes
 from steelyard.serving.limits import (

@@ -8,7 +8,7 @@ import json
 from collections.abc import Collection
 from typing import Any, TypeAlias
 
-from steelyard.contracts import UsageError
+from steelyard.errors import UsageError
 from steelyard.serving.protocol import ApiError
 
 Scope: TypeAlias = Any

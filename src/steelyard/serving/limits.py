@@ -14,13 +14,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypedDict, TypeVar
 
-from steelyard.contracts import (
-    CapabilityError,
-    EndpointError,
-    InputError,
-    ModelCard,
-    UsageError,
-)
+from steelyard.contracts import ModelCard
+from steelyard.errors import CapabilityError, EndpointError, InputError, UsageError
 from steelyard.serving.protocol import ApiError
 
 log = logging.getLogger("steelyard.serving")

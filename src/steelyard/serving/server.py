@@ -13,7 +13,8 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Unpack
 
-from steelyard.contracts import LanguageModel, UsageError
+from steelyard.contracts import LanguageModel
+from steelyard.errors import UsageError
 
 if TYPE_CHECKING:
     import uvicorn

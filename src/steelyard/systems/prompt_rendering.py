@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from steelyard.contracts import Example, Message, Prompt, PromptStyle, UsageError
+from steelyard.contracts import Example, Message, Prompt, PromptStyle
+from steelyard.errors import UsageError
 
 PLAIN_STOP: tuple[str, ...] = ("\n",)
 """Where a short answer to a plain prompt ends."""

@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from steelyard.contracts import (
-    CapabilityError,
     Continuation,
     Embedder,
     Generation,
@@ -21,8 +20,8 @@ from steelyard.contracts import (
     Score,
     StreamingModel,
     TextRole,
-    UsageError,
 )
+from steelyard.errors import CapabilityError, UsageError
 from steelyard.systems.prompt_rendering import render_conversation, stop_strings
 
 if TYPE_CHECKING:

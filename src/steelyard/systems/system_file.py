@@ -31,7 +31,8 @@ from pydantic import (
 )
 
 from steelyard import parts as registry
-from steelyard.contracts import Example, InputError, PromptStyle, UsageError
+from steelyard.contracts import Example, PromptStyle
+from steelyard.errors import InputError, UsageError
 from steelyard.systems.yaml_files import compose, value_of
 
 SUFFIXES = (".yaml", ".yml")

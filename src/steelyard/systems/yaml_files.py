@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from steelyard.contracts import InputError
+from steelyard.errors import InputError
 
 MAX_BYTES = 1024**2
 MAX_DEPTH = 20

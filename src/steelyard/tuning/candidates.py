@@ -10,7 +10,8 @@ from pathlib import PurePath
 from typing import Any
 
 from steelyard import parts
-from steelyard.contracts import PromptStyle, UsageError
+from steelyard.contracts import PromptStyle
+from steelyard.errors import UsageError
 from steelyard.evaluation.recorded import STYLES
 
 WeightParts = tuple[Mapping[str, Mapping[str, Any]], ...]

@@ -10,7 +10,7 @@ from typing import Any, Literal, TypedDict
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from steelyard.contracts import UsageError
+from steelyard.errors import UsageError
 from steelyard.parts import nearest
 
 By = Literal["latency", "memory", "operations"]

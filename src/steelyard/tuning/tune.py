@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, Unpack
 
 from steelyard.compression.calibration import read_calibration
-from steelyard.contracts import LanguageModel, Marks, Progress, ResultKey, SteelyardError, UsageError
+from steelyard.contracts import LanguageModel, Marks, Progress, ResultKey
+from steelyard.errors import SteelyardError, UsageError
 from steelyard.evaluation.evaluate import evaluate
 from steelyard.evaluation.task_files import FileTask, load_task
 from steelyard.runs.store import RunStore
