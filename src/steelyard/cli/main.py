@@ -47,13 +47,13 @@ def _global_options(
 
 def main() -> None:
     """Run the command line; every failure a user can meet becomes one line and an exit code."""
-    # Idle worker threads sleep instead of spinning: on a machine that runs anything else, spinning costs several
-    # times the whole run. Read when torch is first imported, which is later.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # Threads that wait for each other should soon sleep: spinning, the default, gains a fifth on an idle machine
+    # and costs several times the whole run beside another program. Read when torch is first imported.
+    os.environ.setdefault("GOMP_SPINCOUNT", "3000")
     debug = "--debug" in sys.argv
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     try:
-        app(arguments)
+        app(arguments, prog_name="steelyard")
     except SteelyardError as error:
         _fail(str(error), error.exit_code, debug)
     except KeyboardInterrupt:

@@ -103,7 +103,7 @@ def evaluate(
     store: ResultStore | None = None,
     sample_ids: Sequence[str] | None = None,
     progress: Progress | None = None,
-    chunk: int = 16,
+    chunk: int = 32,
 ) -> Evaluation:
     """Ask a model every sample of a task and grade the answers.
 

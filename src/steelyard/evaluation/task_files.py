@@ -42,7 +42,7 @@ CHOICE_METRICS = ("accuracy", "accuracy_norm", "accuracy_token", "accuracy_byte"
 SHORT_METRICS = ("accuracy", "exact_match", "contains", "f1", "numeric", "regex")
 TEXT_METRICS = ("bits_per_byte",)
 METRICS = tuple(dict.fromkeys(CHOICE_METRICS + SHORT_METRICS + TEXT_METRICS))
-MAX_TOKENS = 24
+MAX_TOKENS = 16
 
 
 def load_task(path: str | Path, *, metric: str | None = None, max_tokens: int = MAX_TOKENS) -> FileTask:

@@ -1,21 +1,20 @@
-"""Successive elimination on paired differences: spend samples where the frontier is undecided.
+"""Successive elimination: spend samples only on candidates that may still be handed over.
 
 All candidates still in play answer the same samples, round by round, each round doubling the samples seen.
-After a round a candidate is dropped when another one beats it on these samples by a paired test, and either
+After a round the search predicts the end: it completes the table of paired results many times by the Bayesian
+bootstrap, looks each time who would be handed over, and drops the least likely candidates as long as the
+chance that the final winner is among them stays within what is left of ``alpha``. Pairing matters: a
+completion draws whole samples, so candidates that are right and wrong together stay so.
 
-* is no dearer in any cost (the loser is dominated, at any price), or
-* beats it by more than ``slack`` (the loser is hopeless: not good enough to be worth its price).
-
-The test is a paired permutation test (two-sided, so a little careful); its p-values are corrected by Holm's
-method over all the comparisons of a round, at a level of ``alpha`` shared equally between the rounds, so that
-the chance of dropping any candidate wrongly stays near ``alpha`` over the whole search.
+The aim is to name the winner that measuring everything would name, at a fraction of the price; how certain
+that winner is beyond these samples is a question for the paired tests of the report.
 
 This module is pure: measuring is a function passed in, so the same code replays a search on results that
 were all measured beforehand (``--exhaustive``).
 
-Source: successive elimination of Even-Dar, Mannor and Mansour, "Action Elimination and Stopping Conditions
-for the Multi-Armed Bandit and Reinforcement Learning Problems", section 3, with paired tests in place of
-its distribution-free bounds, which at the few hundred samples of a task would eliminate nothing.
+Source: successive elimination after Even-Dar, Mannor and Mansour, "Action Elimination and Stopping Conditions
+for the Multi-Armed Bandit and Reinforcement Learning Problems"; completions after Rubin, "The Bayesian
+Bootstrap", with the predictive probability of success of interim analyses as the rule.
 """
 
 from __future__ import annotations
@@ -26,8 +25,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from steelyard.evaluation.significance import holm, permutation_test
-
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -37,25 +34,30 @@ Measure = Callable[[Sequence[str], Sequence[int]], Mapping[str, Sequence[float]]
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """How a search decides."""
+    """How a search decides: what is good enough (see :func:`steelyard.tuning.frontier.choose`), and how sure it
+    must be. ``alpha`` bounds the predicted chance, over all rounds, of handing over another one than measuring
+    everything would; ``doubt`` is the weight, in samples, of what has not been seen yet.
+    """
 
-    slack: float = 0.1
-    alpha: float = 0.05
-    first_round: int = 16
+    tolerance: float = 0.02
+    target: float | None = None
+    alpha: float = 0.01
+    doubt: float = 4.0
+    first_round: int = 24
+    completions: int = 4000
     seed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Drop:
-    """Why and when a candidate left: it lost to ``rival`` on ``n`` shared samples."""
+    """Why and when a candidate left: its chance of being handed over, and how far it was behind the leader."""
 
     candidate: str
-    rival: str
+    leader: str
     round: int
     n: int
-    difference: float
-    p_value: float
-    hopeless: bool
+    chance: float
+    behind: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,76 +107,96 @@ def schedule(samples: int, first: int) -> list[int]:
     return [*sizes, samples]
 
 
-def search(
-    costs: Mapping[str, Sequence[float]], weights: Sequence[float], measure: Measure, rules: Rules
-) -> Search:
+def search(cost: Mapping[str, float], weights: Sequence[float], measure: Measure, rules: Rules) -> Search:
     """Eliminate until every sample was seen by the candidates that are left.
 
-    ``costs`` gives each candidate's costs (latency, memory ...), smaller is better; ``weights`` the weight of
-    each sample, in the order in which they are to be asked.
+    ``cost`` is each candidate's price, smaller is better; ``weights`` the weight of each sample, in the order in
+    which they are to be asked.
     """
-    alive = list(costs)
-    outcome = Search({name: [] for name in costs})
-    seen = 0
+    alive = list(cost)
+    outcome = Search({name: [] for name in cost})
+    share = np.asarray(weights, dtype=float) / np.mean(weights)
     sizes = schedule(len(weights), rules.first_round)
+    seen = 0
     for number, size in enumerate(sizes, 1):
         for name, values in measure(alive, range(seen, size)).items():
             outcome.quality[name].extend(values)
         seen = size
-        final = number == len(sizes)
-        drops = () if final else _drops(alive, outcome.quality, costs, weights[:seen], number, len(sizes), rules)
+        drops: tuple[Drop, ...] = ()
+        if number < len(sizes) and len(alive) > 1:
+            table = np.array([outcome.quality[name] for name in alive]).T * share[:seen, None]
+            final = completions(table, len(weights), rules)
+            prices = [cost[name] for name in alive]
+            leaving = droppable(final, prices, rules, rules.alpha / (len(sizes) - 1))
+            chances = np.bincount(winners(final, prices, rules), minlength=len(alive)) / rules.completions
+            drops = _drops(alive, table.mean(axis=0), leaving, chances, (number, seen))
         outcome.rounds.append(Round(number, seen, tuple(alive), drops))
         gone = {drop.candidate for drop in drops}
         alive = [name for name in alive if name not in gone]
     return outcome
 
 
+def completions(seen: NDArray[np.float64], total: int, rules: Rules) -> NDArray[np.float64]:
+    """Predicted final means (completions, candidates) once all ``total`` samples are measured.
+
+    ``seen`` (samples, candidates) holds the paired results so far. An unseen sample is drawn from those seen, by
+    weights that are themselves drawn (Dirichlet), or with the weight of ``doubt`` samples from rows in which one
+    candidate alone succeeds: a few samples must not rule out what they happen not to show.
+
+    >>> seen = np.array([[1.0, 0.0], [1.0, 0.0], [1.0, 1.0]])
+    >>> bool((completions(seen, 3, Rules()) == seen.mean(axis=0)).all())
+    True
+    """
+    n, candidates = seen.shape
+    rng = np.random.default_rng([rules.seed, n])
+    lone = np.where(np.eye(candidates, dtype=bool), seen.max(), seen.min())
+    shape = np.concatenate([np.ones(n), np.full(candidates, rules.doubt / candidates)])
+    weights = rng.gamma(shape, size=(rules.completions, len(shape)))
+    counts = rng.multinomial(total - n, weights / weights.sum(axis=1, keepdims=True))
+    final: NDArray[np.float64] = (seen.sum(axis=0) + counts @ np.vstack([seen, lone])) / total
+    return final
+
+
+def winners(final: NDArray[np.float64], cost: Sequence[float], rules: Rules) -> NDArray[np.intp]:
+    """Who is handed over for each row of final means (completions, candidates)."""
+    best = final.max(axis=1)
+    floor = best - rules.tolerance
+    if rules.target is not None:
+        floor = np.where(best >= rules.target, rules.target, floor)
+    order = np.argsort(cost, kind="stable")
+    enough = final[:, order] >= floor[:, None] - 1e-12
+    chosen: NDArray[np.intp] = order[enough.argmax(axis=1)]
+    return chosen
+
+
+def droppable(final: NDArray[np.float64], cost: Sequence[float], rules: Rules, allowance: float) -> list[int]:
+    """The candidates that can leave: as many as possible, least needed first, while the chance that the choice
+    among the others differs from the choice among all stays within the allowance.
+
+    A candidate is needed where it is chosen, and where it is the best and so says what is good enough.
+    """
+    chosen = winners(final, cost, rules)
+    candidates = final.shape[1]
+    needed = np.bincount(chosen, minlength=candidates) + np.bincount(final.argmax(axis=1), minlength=candidates)
+    order = np.argsort(needed, kind="stable")
+    for count in range(candidates - 1, 0, -1):
+        left = np.sort(order[count:])
+        again = left[winners(final[:, left], [cost[place] for place in left], rules)]
+        if np.mean(again != chosen) <= allowance:
+            return [int(place) for place in order[:count]]
+    return []
+
+
 def _drops(
     alive: Sequence[str],
-    quality: Mapping[str, Sequence[float]],
-    costs: Mapping[str, Sequence[float]],
-    weights: Sequence[float],
-    number: int,
-    rounds: int,
-    rules: Rules,
+    means: NDArray[np.float64],
+    leaving: Sequence[int],
+    chances: NDArray[np.float64],
+    when: tuple[int, int],
 ) -> tuple[Drop, ...]:
-    share = np.asarray(weights) / np.mean(weights)
-    values = {name: np.asarray(quality[name]) * share for name in alive}
-    order = sorted(alive, key=lambda name: -values[name].mean())
-    tests: list[Drop] = []
-    for loser in order[1:]:
-        for rival in _rivals(loser, order, values, costs, rules.slack):
-            hopeless = not _no_dearer(costs[rival], costs[loser])
-            margin = rules.slack * share if hopeless else 0.0
-            difference = values[rival] - values[loser]
-            p_value = permutation_test(difference - margin, seed=rules.seed)
-            tests.append(Drop(loser, rival, number, len(weights), float(difference.mean()), p_value, hopeless))
-    corrected = holm([test.p_value for test in tests])
-    significant: dict[str, Drop] = {}
-    for test, p_value in zip(tests, corrected, strict=True):
-        if p_value <= rules.alpha / (rounds - 1):
-            significant.setdefault(test.candidate, test)
-    return tuple(significant.values())
-
-
-def _rivals(
-    loser: str,
-    order: Sequence[str],
-    values: Mapping[str, NDArray[np.float64]],
-    costs: Mapping[str, Sequence[float]],
-    slack: float,
-) -> list[str]:
-    """The best candidate that is no dearer, and the leader if it is ahead by more than the slack.
-
-    Two comparisons a candidate at most: comparing with everyone would only raise the correction's price.
-    """
-    mine = values[loser].mean()
-    cheaper = [n for n in order if n != loser and values[n].mean() > mine and _no_dearer(costs[n], costs[loser])]
-    leader = order[0]
-    ahead = leader if values[leader].mean() - mine > slack and leader not in cheaper[:1] else None
-    return cheaper[:1] + ([ahead] if ahead else [])
-
-
-def _no_dearer(first: Sequence[float], second: Sequence[float], tolerance: float = 0.05) -> bool:
-    """Whether ``first`` costs at most as much as ``second`` in every respect, within measuring noise."""
-    return all(a <= b * (1 + tolerance) for a, b in zip(first, second, strict=True))
+    leader = int(means.argmax())
+    number, n = when
+    return tuple(
+        Drop(alive[c], alive[leader], number, n, float(chances[c]), float(means[leader] - means[c]))
+        for c in leaving
+    )

@@ -48,19 +48,17 @@ def time_pairs(
 ) -> Timing:
     """Time ``candidate`` and ``reference`` on each sample in turn, after one answer each to warm up.
 
-    Each sample is asked twice, in either order, and the faster of the two counts: interruptions by other
-    programs only ever add.
+    Which of the two goes first alternates, so that neither always finds the other's caches warm.
     """
     for model, style in (candidate, reference):
         _seconds_and_tokens(model, style, task, samples[0])
     mine, theirs, tokens = [], [], []
-    for sample in samples:
-        first = _seconds_and_tokens(*candidate, task, sample)
-        other = [_seconds_and_tokens(*reference, task, sample)[0] for _ in range(2)]
-        second = _seconds_and_tokens(*candidate, task, sample)
-        mine.append(min(first[0], second[0]))
-        theirs.append(min(other))
-        tokens.append(first[1])
+    for turn, sample in enumerate(samples):
+        order = (candidate, reference) if turn % 2 == 0 else (reference, candidate)
+        asked = {id(system): _seconds_and_tokens(*system, task, sample) for system in order}
+        mine.append(asked[id(candidate)][0])
+        theirs.append(asked[id(reference)][0])
+        tokens.append(asked[id(candidate)][1])
     return summarise(mine, theirs, tokens)
 
 

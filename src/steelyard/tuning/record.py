@@ -165,11 +165,11 @@ def _candidate_record(
 def _reason(outcome: Outcome, name: str, drop: Drop | None, winner: str, leader: str) -> str:
     labels = {c.id: c.label for c in outcome.candidates}
     if drop:
-        why = "far better" if drop.hopeless else "better and no dearer"
-        return (
-            f"dropped after {drop.n} samples: {labels[drop.rival]} is {why} "
-            f"(by {drop.difference:.3f} on the same samples, p = {drop.p_value:.2g})"
+        chance = f"{drop.chance:.1%}" if drop.chance else "nil"
+        where = (
+            f"{drop.behind:.3f} behind {labels[drop.leader]}" if drop.behind > 0 else "among the best, but dearer"
         )
+        return f"dropped after {drop.n} samples: {where}, its chance of being handed over {chance}"
     if name == winner:
         return f"the cheapest by {outcome.settings.by} among those good enough"
     return "the best quality measured" if name == leader else "measured on every sample"

@@ -28,7 +28,6 @@ class TuneOptions(TypedDict, total=False):
     by: str
     tolerance: float
     target: float | None
-    slack: float
     exhaustive: bool
     seed: int
     timing_samples: int
@@ -39,8 +38,7 @@ class TuneSettings(BaseModel):
 
     ``styles`` x ``shots`` are the prompts, ``weights`` the weight parts (``"none"``, ``"sleb:remove=3+int8"``
     or a list such as ``[{sleb: {remove: 3}}, {int8: {}}]``). ``by`` says what cheapest means; ``tolerance``
-    how far below the best still is good enough, ``target`` which quality is, whatever the best reaches;
-    ``slack`` how far behind the leader a candidate stops being worth any price.
+    how far below the best still is good enough, ``target`` which quality is, whatever the best reaches.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -54,7 +52,6 @@ class TuneSettings(BaseModel):
     by: By = "latency"
     tolerance: float = Field(0.02, ge=0)
     target: float | None = None
-    slack: float = Field(0.1, ge=0)
     exhaustive: bool = False
     seed: int = 0
     timing_samples: int = Field(8, ge=1)

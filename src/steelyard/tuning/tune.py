@@ -24,6 +24,9 @@ from steelyard.tuning.record import Outcome, build_record, system_of
 from steelyard.tuning.settings import TuneOptions, TuneSettings
 from steelyard.tuning.variants import Variants
 
+CHUNK = 64
+"""Samples measured between two writes: large, since answers generated together cost little more than one."""
+
 
 @dataclass(frozen=True, slots=True)
 class TuneOutcome:
@@ -203,19 +206,22 @@ class _Tuning:
         return None
 
     def _costs(self, facts: Mapping[str, Any]) -> tuple[float, ...]:
-        """What the search compares: the chosen cost first, and memory beside it."""
+        """What the frontier compares: the chosen cost first, and memory beside it."""
         return (cost_of(facts, self.settings.by), float(facts["memory_bytes"] or 0))
 
     def _search(self, run_id: str, costs: Mapping[str, Sequence[float]]) -> tuple[Search, Search | None]:
         """Search, or measure everything and replay the search on it."""
-        rules = Rules(slack=self.settings.slack, seed=self.settings.seed)
+        settings = self.settings
+        target = settings.target if settings.target is None or self.task.higher_is_better else -settings.target
+        rules = Rules(tolerance=settings.tolerance, target=target, seed=settings.seed)
+        cost = {name: prices[0] for name, prices in costs.items()}
         weights = [sample.weight for sample in self.order]
         if not self.settings.exhaustive:
-            return search(costs, weights, lambda names, at: self._measure(run_id, names, at), rules), None
+            return search(cost, weights, lambda names, at: self._measure(run_id, names, at), rules), None
         everything = self._measure(run_id, list(costs), range(len(self.order)))
         full = Search({name: list(values) for name, values in everything.items()})
         table = lambda names, at: {name: [everything[name][i] for i in at] for name in names}  # noqa: E731
-        return full, search(costs, weights, table, rules)
+        return full, search(cost, weights, table, rules)
 
     def _measure(self, run_id: str, names: Sequence[str], positions: Sequence[int]) -> dict[str, list[float]]:
         """Quality of each candidate on these samples, larger is better; asked once, then read from the store."""
@@ -232,6 +238,7 @@ class _Tuning:
                 style=candidate.style,
                 store=self.store,
                 sample_ids=[sample.id for sample in samples],
+                chunk=CHUNK,
             )
             if name not in self.keys:
                 self.keys[name] = done.key
