@@ -26,7 +26,9 @@ KINDS: dict[str, Callable[[Path], LanguageModel]] = {
     "open weights": lambda tiny: load_model(str(tiny)),
     "int8": lambda tiny: apply_parts(load_model(str(tiny)), ["int8"]),
     "shallower": lambda tiny: apply_parts(load_model(str(tiny)), [{"sleb": {"blocks": [1]}}]),
-    "scripted": lambda _: ScriptedModel(lambda prompt: f"answer to {prompt}"),
+    "scripted": lambda _: ScriptedModel(
+        lambda prompt: f"answer to {prompt}", scores=lambda context, text: -0.5 * len(text) - len(context) / 100
+    ),
     "system": lambda tiny: System(load_model(str(tiny)), PromptStyle("chat", instruction="Be brief.")),
 }
 

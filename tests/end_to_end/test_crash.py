@@ -41,7 +41,7 @@ def crash(tmp_path: Path, model: Path, arguments: list[str], trials: int) -> dic
 @pytest.mark.parametrize(
     ("verb", "options", "trials"),
     [
-        ("eval", ["--style", "chat", "--shots", "2"], 12),
+        ("eval", ["--style", "chat", "--shots", "2"], 20),
         ("tune", ["--by", "operations", "--style", "plain", "--shots", "0", "--shots", "2"], 10),
     ],
 )
@@ -56,7 +56,7 @@ def test_killed_runs_finish_like_uninterrupted_ones(
     found = crash(tmp_path, tiny_folder, arguments, trials)
     calm = found["uninterrupted"]
     assert calm["record"]["samples"]
-    assert sum(trial["kills"] for trial in found["trials"]) >= trials
+    assert sum(trial["kills"] for trial in found["trials"]) >= 10
     for trial in found["trials"]:
         assert "error" not in trial, trial["error"]
         assert trial["store"] == calm["store"]

@@ -328,7 +328,7 @@ def test_requests_by_kind_and_style(make_task: Any, mixed_rows: Any) -> None:
     assert [r.text for r in task.requests(choice, PromptStyle("chat"))] == ["green", "white", "black", "red"]
     (ask,) = task.requests(short, PromptStyle())
     assert isinstance(ask, Ask)
-    assert (ask.sampling.max_tokens, ask.sampling.stop, ask.sampling.temperature) == (24, ("\n",), 0.0)
+    assert (ask.sampling.max_tokens, ask.sampling.stop, ask.sampling.temperature) == (16, ("\n",), 0.0)
     (ask,) = task.requests(short, PromptStyle("chat"))
     assert ask.sampling.stop == ()
     text = make_task([{"text": "abc"}, {"text": "def", "prompt": "abc "}], name="text")

@@ -187,7 +187,8 @@ def test_a_database_that_cannot_grow_keeps_what_it_has(tmp_path: Path, key: Resu
 
 FILL = """
 import sys
-from steelyard.contracts import Marks, Result, ResultKey, StoreError
+from steelyard.contracts import Marks, Result, ResultKey
+from steelyard.errors import StoreError
 from steelyard.runs.store import RunStore
 key = ResultKey("m", "t", "s")
 stored = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,8 +72,8 @@ def read_recipe(file: Path) -> tuple[str, dict[str, Any]]:
 
 
 def _beside(file: Path, path: str) -> str:
-    found = file.parent / path
-    return str(found) if found.exists() else path
+    found = os.path.normpath(file.parent / path)
+    return found if os.path.exists(found) else path
 
 
 def _tune(settings: dict[str, Any], folder: Path, store: str | None, progress: Progress | None) -> RecipeRun:

@@ -146,7 +146,8 @@ def evaluate(
         try:
             results = _measure(asked, task, batch, style)
         except (ModelError, InputError) as error:
-            raise type(error)(f"{error} ({_kept(len(done), len(samples), store)})") from error
+            error.args = (f"{error} ({_kept(len(done), len(samples), store)})",)
+            raise
         done.update((result.sample_id, result) for result in _put(store, key, results))
         if progress is not None:
             progress.advance(label, len(batch))
@@ -234,7 +235,8 @@ def _grade(model: LanguageModel, task: Task, sample: Sample, responses: Sequence
     try:
         marks = task.grade(sample, responses)
     except ModelError as error:
-        raise type(error)(f"model {model.card.name!r}, task {task.name!r}, {error}") from error
+        error.args = (f"model {model.card.name!r}, task {task.name!r}, {error}",)
+        raise
     _check_metric(model, task, sample.id, marks)
     return marks
 
