@@ -145,3 +145,45 @@ def test_the_handed_over_file_is_served(address: str, tuned: dict[str, Any]) -> 
 
     expected = system.generate([[Message("user", "Which tree is number 7?")]], Sampling(max_tokens=8))[0]
     assert answer.choices[0].message.content == expected.text
+
+
+def test_texts_are_weighed_by_bits_per_byte(tiny_folder: Path, tmp_path: Path) -> None:
+    """Less is better: the winner is the cheapest within the tolerance above the least."""
+    task = tmp_path / "texts.jsonl"
+    texts = [f"Text number {n}: the quick brown fox jumps over {n} lazy dogs." for n in range(30)]
+    task.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    outcome = library.tune(task, str(tiny_folder), out=tmp_path, by="memory", timing_samples=1, tolerance=0.5)
+    candidates = {c["id"]: c for c in outcome.record["candidates"]}
+    assert len(candidates) == 2
+    assert outcome.record["task"]["higher_is_better"] is False
+    assert candidates[outcome.record["winner"]]["weights"] == [{"int8": {}}]
+    least = min(c["quality"]["value"] for c in candidates.values())
+    assert candidates[outcome.record["winner"]]["quality"]["value"] <= least + 0.5
+
+
+def test_an_interrupted_tune_is_continued_under_its_own_run(
+    tiny_folder: Path, small_task: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from steelyard.tuning import tune as module
+
+    measured = []
+
+    def stop_after_three(*arguments: Any, **options: Any) -> Any:
+        measured.append(1)
+        if len(measured) == 3:
+            raise KeyboardInterrupt
+        return evaluate(*arguments, **options)
+
+    options: dict[str, Any] = {
+        "store": tmp_path / "runs.db",
+        "out": tmp_path,
+        "styles": ["plain"],
+        "timing_samples": 1,
+    }
+    monkeypatch.setattr(module, "evaluate", stop_after_three)
+    with pytest.raises(KeyboardInterrupt):
+        library.tune(small_task, str(tiny_folder), **options)
+    outcome = library.tune(small_task, str(tiny_folder), **options)
+    with RunStore.open(tmp_path / "runs.db") as store:
+        assert [run.id for run in store.runs()] == [outcome.run_id]
+        assert store.run(outcome.run_id).status == "done"

@@ -20,6 +20,9 @@ def command(
     metric: Annotated[str | None, typer.Option(help="Metric that counts (default: the task's own).")] = None,
     samples: Annotated[int | None, typer.Option(min=1, help="Only the first so many samples.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the choice of examples.")] = 0,
+    allow_pickle: Annotated[
+        bool, typer.Option("--allow-pickle", help="Take pickled weights, read as plain tensors only.")
+    ] = False,
     out: Annotated[Path | None, typer.Option("--out", help="Write the HTML report here.")] = None,
     store: StoreOption = None,
     json: JsonFlag = False,
@@ -28,10 +31,11 @@ def command(
     from steelyard.evaluation.recorded import evaluate_recorded
     from steelyard.reporting.report import report
     from steelyard.reporting.terminal import show_record
+    from steelyard.systems.loading import load
 
     with progress() as bars:
         result = evaluate_recorded(
-            model,
+            load(model, allow_pickle=True) if allow_pickle else model,
             task,
             style=style,
             shots=shots,

@@ -13,11 +13,13 @@ from steelyard.cli.console import JsonFlag, StoreOption, console, print_json, pr
 def command(  # the verb's options, one parameter each: Typer reads them off the signature
     task: Annotated[Path, typer.Argument(help="Task file: .jsonl, .csv or .parquet.")],
     model: Annotated[list[str], typer.Option("--model", help="A model to weigh; repeat for more.")],
-    style: Annotated[list[str], typer.Option("--style", help="Prompt style: plain, chat or raw; repeat.")] = [  # noqa: B006
-        "plain",
-        "chat",
-    ],
-    shots: Annotated[list[int], typer.Option("--shots", help="Number of solved examples; repeat.")] = [0, 3],  # noqa: B006
+    style: Annotated[
+        list[str] | None,
+        typer.Option("--style", help="Prompt style: plain, chat or raw; repeat (default: plain and chat)."),
+    ] = None,
+    shots: Annotated[
+        list[int] | None, typer.Option("--shots", help="Number of solved examples; repeat (default: 0 and 3).")
+    ] = None,
     weights: Annotated[
         list[str], typer.Option("--weights", help="none, int8, sleb:remove=3, sleb:remove=3+int8; repeat.")
     ] = ["none", "int8"],  # noqa: B006
@@ -51,8 +53,8 @@ def command(  # the verb's options, one parameter each: Typer reads them off the
             out=out,
             store=store,
             progress=bars,
-            styles=style,
-            shots=shots,
+            styles=style or None,
+            shots=shots or None,
             weights=weights,
             limits=limit or [],
             calibration=calibration,

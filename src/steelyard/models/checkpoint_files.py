@@ -121,7 +121,7 @@ def _pickles(folder: Path, allowed: bool) -> tuple[Path, ...]:
     if not allowed:
         raise ModelError(
             f"{found[0]}: pickle files can run code when read and are refused; convert the model to safetensors, "
-            "or pass --allow-pickle (allow_pickle=True) to read it with weights_only"
+            "or read it with weights_only: eval --allow-pickle, or allow_pickle=True in Python"
         )
     if (folder / PICKLE_INDEX).exists():
         return _shards(folder / PICKLE_INDEX)

@@ -293,7 +293,7 @@ def _point(point: Point, scales: tuple[Scale, Scale], largest: float) -> Markup:
 def _labels(plot: Plot, points: Sequence[Point], scales: tuple[Scale, Scale], largest: float, area: Box) -> Markup:
     """Names beside the winner and the frontier, placed so that nothing overlaps."""
     x_scale, y_scale = scales
-    named = [p for p in points if p.status in ("winner", "frontier")]
+    named = [p for p in points if p.status == "winner" or p.index in plot.frontier]
     named.sort(key=lambda p: (p.status != "winner", -p.quality.value))
     anchors: list[Anchor] = []
     obstacles, soft = _limit_boxes(plot, scales, area), list[Box]()

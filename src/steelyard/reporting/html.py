@@ -11,7 +11,7 @@ import contextlib
 import hashlib
 import os
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -194,21 +194,24 @@ def _plots(
 ) -> list[dict[str, Any]]:
     """The plots: first against the cost that the run was judged by, then against the others."""
     first = str(record.get("by") or "latency")
+    front = {c.index for c in candidates if c.id in (record.get("frontier") or ())}
     plots = []
     for cost in sorted(COSTS, key=lambda c: c != first):
         points = [p for c in candidates if (p := _point(c, cost)) is not None]
         if len(points) < 2:
             continue
         drawings = {
-            size: figures.frontier_plot(_plot(record, points, measure, cost, size), points) for size in SIZES
+            size: figures.frontier_plot(_plot(record, points, front, (measure, cost, size)), points)
+            for size in SIZES
         }
         plots.append({"cost": cost, "name": COSTS[cost][0], **drawings, "missing": len(candidates) - len(points)})
     return plots
 
 
 def _plot(
-    record: Mapping[str, Any], points: Sequence[figures.Point], measure: Measure, cost: str, size: str
+    record: Mapping[str, Any], points: Sequence[figures.Point], front: Set[int], what: tuple[Measure, str, str]
 ) -> figures.Plot:
+    measure, cost, size = what
     limits = record.get("limits") or {}
     limit = {"latency": limits.get("latency_seconds"), "memory": limits.get("memory_bytes")}.get(cost)
     limit = finite(limit)
@@ -228,7 +231,7 @@ def _plot(
         y=figures.Axis(
             f"{metric[:1].upper()}{metric[1:]} ({better})", (), target, f"target {measure.value(target)}"
         ),
-        frontier=tuple(p.index for p in points if p.status in ("winner", "frontier")),
+        frontier=tuple(p.index for p in points if p.index in front),
         fraction=measure.fraction,
         higher_is_better=measure.higher_is_better,
         title=f"{metric} against {name.lower()}",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePath
 from typing import Any
 
@@ -19,10 +19,14 @@ WeightParts = tuple[Mapping[str, Mapping[str, Any]], ...]
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """Weights to weigh: a model and the parts applied to it, in order."""
+    """Weights to weigh: a model and the parts applied to it, in order.
+
+    ``detailed`` puts every setting into the label; otherwise each part shows its first.
+    """
 
     model: str
     weights: WeightParts = ()
+    detailed: bool = False
 
     @property
     def key(self) -> str:
@@ -33,7 +37,8 @@ class Variant:
     def label(self) -> str:
         """``"smollm2-135m, sleb remove=3, int8"``."""
         name = PurePath(self.model).name if "://" not in self.model else self.model
-        words = [_word(part, settings) for entry in self.weights for part, settings in entry.items()]
+        most = None if self.detailed else 1
+        words = [_word(part, settings, most) for entry in self.weights for part, settings in entry.items()]
         return ", ".join([name, *words])
 
 
@@ -56,12 +61,10 @@ def grid(models: Sequence[str], weights: Sequence[WeightParts], styles: Sequence
     """Every combination, in a fixed order; the first is the reference that speed ratios are taken against."""
     if not models:
         raise UsageError("no model to weigh: give at least one --model")
-    combinations = [
-        (Variant(model, parts), style)
-        for model in dict.fromkeys(models)
-        for parts in _distinct(weights or [()])
-        for style in dict.fromkeys(styles or [PromptStyle()])
-    ]
+    variants = [Variant(model, parts) for model in dict.fromkeys(models) for parts in _distinct(weights or [()])]
+    labels = [variant.label for variant in variants]
+    variants = [replace(v, detailed=labels.count(v.label) > 1) for v in variants]
+    combinations = [(v, style) for v in variants for style in dict.fromkeys(styles or [PromptStyle()])]
     width = len(str(len(combinations)))
     return [
         Candidate(f"c{number:0{max(2, width)}d}", variant, style)
@@ -125,5 +128,5 @@ def _distinct(weights: Sequence[WeightParts]) -> list[WeightParts]:
     return found
 
 
-def _word(part: str, settings: Mapping[str, Any]) -> str:
-    return " ".join([part, *(f"{name}={value}" for name, value in settings.items())])
+def _word(part: str, settings: Mapping[str, Any], most: int | None) -> str:
+    return " ".join([part, *[f"{name}={value}" for name, value in settings.items()][:most]])

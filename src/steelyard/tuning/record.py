@@ -68,7 +68,7 @@ def build_record(outcome: Outcome, models: Sequence[str]) -> dict[str, Any]:
     winner = outcome.winner_of(found)
     full = found.survivors
     quality = {name: outcome.sign * outcome.summary(name)[outcome.task.metric].value for name in full}
-    front = frontier(quality, {name: outcome.costs[name] for name in full})
+    front = _frontier(outcome, winner, quality)
     leader = max(full, key=lambda name: quality[name])
     against = _against(outcome, leader)
     records = [_candidate_record(outcome, c, winner, front, leader, against.get(c.id)) for c in outcome.candidates]
@@ -105,6 +105,22 @@ def build_record(outcome: Outcome, models: Sequence[str]) -> dict[str, Any]:
         "environment": environment(),
     }
     return record
+
+
+def _frontier(outcome: Outcome, winner: str, quality: Mapping[str, float]) -> list[str]:
+    """The frontier of all that was measured.
+
+    A dropped candidate counts with the winner's quality plus its paired difference to the winner on the samples
+    that both answered: its own mean would depend on how easy those samples happened to be.
+    """
+    metric = outcome.task.metric
+    estimates = dict(quality)
+    for name in outcome.search.drops:
+        marks, best = outcome.marks[name], outcome.marks[winner]
+        differences = [outcome.sign * (marks[s].values[metric] - best[s].values[metric]) for s in marks]
+        estimates[name] = quality[winner] + sum(differences) / len(differences)
+    front = frontier(estimates, {name: outcome.costs[name] for name in estimates})
+    return front if winner in front else [*front, winner]
 
 
 def system_of(outcome: Outcome, winner: str, model: LanguageModel) -> SystemFile:
@@ -155,21 +171,22 @@ def _candidate_record(
         "metrics": {metric_name: interval_record(value) for metric_name, value in summary.items()},
         "groups": {group: interval_record(outcome.summary(name, group)[metric]) for group in groups},
         "status": "winner" if name == winner else status,
-        "reason": outcome.refused.get(name) or _reason(outcome, name, drop, winner, leader),
+        "reason": outcome.refused.get(name) or _reason(outcome, name, drop, winner, leader, name in front),
         "round": drop.round if drop else None,
         "against_leader": dict(against) if against else None,
         "key": {"model": key.model, "task": key.task, "settings": key.settings} if key else None,
     }
 
 
-def _reason(outcome: Outcome, name: str, drop: Drop | None, winner: str, leader: str) -> str:
+def _reason(outcome: Outcome, name: str, drop: Drop | None, winner: str, leader: str, on_front: bool) -> str:
     labels = {c.id: c.label for c in outcome.candidates}
     if drop:
         chance = f"{drop.chance:.1%}" if drop.chance else "nil"
         where = (
             f"{drop.behind:.3f} behind {labels[drop.leader]}" if drop.behind > 0 else "among the best, but dearer"
         )
-        return f"dropped after {drop.n} samples: {where}, its chance of being handed over {chance}"
+        front = "; on the frontier by what it was measured on" if on_front else ""
+        return f"dropped after {drop.n} samples: {where}, its chance of being handed over {chance}{front}"
     if name == winner:
         return f"the cheapest by {outcome.settings.by} among those good enough"
     return "the best quality measured" if name == leader else "measured on every sample"
@@ -239,7 +256,7 @@ def _command(outcome: Outcome, models: Sequence[str]) -> str:
     words = ["steelyard", "tune", str(outcome.task.path)]
     for model in models:
         words += ["--model", model]
-    for option, values in (("--style", settings.styles), ("--shots", settings.shots)):
+    for option, values in (("--style", settings.styles or ()), ("--shots", settings.shots or ())):
         for value in values:
             words += [option, str(value)]
     for weights in settings.weights:

@@ -19,8 +19,8 @@ By = Literal["latency", "memory", "operations"]
 class TuneOptions(TypedDict, total=False):
     """The keyword settings of :func:`steelyard.tune`; :class:`TuneSettings` says what each means."""
 
-    styles: Sequence[str]
-    shots: Sequence[int]
+    styles: Sequence[str] | None
+    shots: Sequence[int] | None
     weights: Sequence[Any]
     limits: Sequence[str] | Mapping[str, str]
     calibration: str | Path | None
@@ -36,15 +36,16 @@ class TuneOptions(TypedDict, total=False):
 class TuneSettings(BaseModel):
     """Settings of a tune.
 
-    ``styles`` x ``shots`` are the prompts, ``weights`` the weight parts (``"none"``, ``"sleb:remove=3+int8"``
+    ``styles`` x ``shots`` are the prompts: plain and chat, with 0 and 3 examples, unless given (texts, which are
+    scored as they stand, have one), ``weights`` the weight parts (``"none"``, ``"sleb:remove=3+int8"``
     or a list such as ``[{sleb: {remove: 3}}, {int8: {}}]``). ``by`` says what cheapest means; ``tolerance``
     how far below the best still is good enough, ``target`` which quality is, whatever the best reaches.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    styles: tuple[str, ...] = Field(("plain", "chat"), min_length=1)
-    shots: tuple[int, ...] = Field((0, 3), min_length=1)
+    styles: tuple[str, ...] | None = Field(None, min_length=1)
+    shots: tuple[int, ...] | None = Field(None, min_length=1)
     weights: tuple[str | list[dict[str, Any]], ...] = Field(("none", "int8"), min_length=1)
     limits: tuple[str, ...] | dict[str, str] = ()
     calibration: Path | None = None

@@ -13,7 +13,7 @@ from steelyard.compression.calibration import read_calibration
 from steelyard.contracts import LanguageModel, Marks, Progress, ResultKey
 from steelyard.errors import SteelyardError, UsageError
 from steelyard.evaluation.evaluate import evaluate
-from steelyard.evaluation.task_files import FileTask, load_task
+from steelyard.evaluation.task_files import TEXT_METRICS, FileTask, load_task
 from steelyard.runs.store import RunStore
 from steelyard.systems.system_file import write_system
 from steelyard.tuning.candidates import Candidate, checked_weights, grid, parse_weights, styles_of
@@ -73,8 +73,8 @@ def tune(
     settings = TuneSettings.read(options)
     names = [models] if isinstance(models, str) else list(models)
     limits = parse_limits(settings.limits)
-    candidates = candidates_of(names, settings)
     loaded = load_task(task, metric=settings.metric)
+    candidates = candidates_of(names, settings, loaded)
     folder = _writable(Path(out))
     opened = store if isinstance(store, RunStore) else RunStore.open(store)
     try:
@@ -84,10 +84,13 @@ def tune(
             opened.close()
 
 
-def candidates_of(models: Sequence[str], settings: TuneSettings) -> list[Candidate]:
-    """The grid that the settings describe."""
+def candidates_of(models: Sequence[str], settings: TuneSettings, task: FileTask) -> list[Candidate]:
+    """The grid that the settings describe, with the prompts that suit the task where they leave that open."""
     weights = [parse_weights(w) if isinstance(w, str) else checked_weights(w) for w in settings.weights]
-    return grid(models, weights, styles_of(settings.styles, settings.shots, settings.seed))
+    texts = task.metric in TEXT_METRICS
+    styles = settings.styles or (("plain",) if texts else ("plain", "chat"))
+    shots = (0,) if settings.shots is None and texts else settings.shots or (0, 3)
+    return grid(models, weights, styles_of(styles, shots, settings.seed))
 
 
 class _Tuning:
