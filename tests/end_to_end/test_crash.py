@@ -21,8 +21,8 @@ def comparable(record: Any) -> Any:
     return [comparable(value) for value in record] if isinstance(record, list) else record
 
 
-def crash(tmp_path: Path, model: Path, arguments: list[str], trials: int) -> dict[str, Any]:
-    settings = {"arguments": arguments, "trials": trials, "seed": 0, "folder": str(tmp_path / "trials")}
+def crash(tmp_path: Path, model: Path, arguments: list[str], kills: int) -> dict[str, Any]:
+    settings = {"arguments": arguments, "kills": kills, "seed": 0, "folder": str(tmp_path / "trials")}
     settings["model"] = str(model)
     (tmp_path / "settings.json").write_text(json.dumps(settings))
     done = subprocess.run(
@@ -39,24 +39,25 @@ def crash(tmp_path: Path, model: Path, arguments: list[str], trials: int) -> dic
 
 
 @pytest.mark.parametrize(
-    ("verb", "options", "trials"),
+    ("verb", "options", "kills"),
     [
-        ("eval", ["--style", "chat", "--shots", "2"], 20),
-        ("tune", ["--by", "operations", "--style", "plain", "--shots", "0", "--shots", "2"], 10),
+        ("eval", ["--style", "chat", "--shots", "2"], 14),
+        ("tune", ["--by", "operations", "--style", "plain", "--shots", "0", "--shots", "2"], 8),
     ],
 )
 def test_killed_runs_finish_like_uninterrupted_ones(
-    tmp_path: Path, tiny_folder: Path, small_task: Path, verb: str, options: list[str], trials: int
+    tmp_path: Path, tiny_folder: Path, small_task: Path, verb: str, options: list[str], kills: int
 ) -> None:
     place = ["--store", "FOLDER/runs.db", "--json"]
     if verb == "eval":
         arguments = ["eval", str(tiny_folder), "--task", str(small_task), *options, *place]
     else:
         arguments = ["tune", str(small_task), "--model", str(tiny_folder), "--out", "FOLDER/out", *options, *place]
-    found = crash(tmp_path, tiny_folder, arguments, trials)
+    found = crash(tmp_path, tiny_folder, arguments, kills)
     calm = found["uninterrupted"]
+    assert "error" not in calm, calm["error"]
     assert calm["record"]["samples"]
-    assert sum(trial["kills"] for trial in found["trials"]) >= 10
+    assert sum(trial["kills"] for trial in found["trials"]) >= kills
     for trial in found["trials"]:
         assert "error" not in trial, trial["error"]
         assert trial["store"] == calm["store"]

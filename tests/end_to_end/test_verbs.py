@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ import pytest
 from openai import OpenAI
 
 import steelyard as library
+from steelyard.cli.main import main
 from steelyard.contracts import PromptStyle
 from steelyard.evaluation.evaluate import evaluate
 from steelyard.evaluation.task_files import load_task
@@ -187,3 +189,19 @@ def test_an_interrupted_tune_is_continued_under_its_own_run(
     with RunStore.open(tmp_path / "runs.db") as store:
         assert [run.id for run in store.runs()] == [outcome.run_id]
         assert store.run(outcome.run_id).status == "done"
+
+
+def test_the_command_in_the_report_does_the_same_again(
+    tuned: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = tuned["record"]
+    store = str(tuned["folder"] / "runs.db")
+    monkeypatch.setattr(sys, "argv", [*shlex.split(record["run"]["command"]), "--store", store, "--json"])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    assert stop.value.code == 0
+    again = json.loads(capsys.readouterr().out)
+    assert [(c["label"], c["quality"], c["key"]) for c in again["candidates"]] == [
+        (c["label"], c["quality"], c["key"]) for c in record["candidates"]
+    ]
+    assert Path(shlex.split(record["commands"][1])[2]).is_file()

@@ -36,6 +36,7 @@ def command(  # the verb's options, one parameter each: Typer reads them off the
     exhaustive: Annotated[
         bool, typer.Option(help="Measure everything, and show what the search would do.")
     ] = False,
+    timing_samples: Annotated[int, typer.Option(min=1, help="Samples on which each system is timed.")] = 8,
     seed: Annotated[int, typer.Option(help="Seed of every random choice.")] = 0,
     out: Annotated[Path, typer.Option("--out", help="Folder for report.html and best.yaml.")] = Path("tuned"),
     store: StoreOption = None,
@@ -63,6 +64,7 @@ def command(  # the verb's options, one parameter each: Typer reads them off the
             tolerance=tolerance,
             target=target,
             exhaustive=exhaustive,
+            timing_samples=timing_samples,
             seed=seed,
         )
     report_file = out / "report.html"

@@ -6,6 +6,7 @@ import shlex
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from steelyard.contracts import Interval, LanguageModel, Marks, PromptStyle, Result, ResultKey, Sample
@@ -62,8 +63,8 @@ class Outcome:
         return choose(quality, cost, tolerance=self.settings.tolerance, target=target)
 
 
-def build_record(outcome: Outcome, models: Sequence[str]) -> dict[str, Any]:
-    """The whole record; ``system_file`` is filled in by the caller once the file is written."""
+def build_record(outcome: Outcome, models: Sequence[str], file: Path) -> dict[str, Any]:
+    """The whole record; ``system_file``, the text of ``file``, is filled in once it is written."""
     found = outcome.search
     winner = outcome.winner_of(found)
     full = found.survivors
@@ -72,7 +73,7 @@ def build_record(outcome: Outcome, models: Sequence[str]) -> dict[str, Any]:
     leader = max(full, key=lambda name: quality[name])
     against = _against(outcome, leader)
     records = [_candidate_record(outcome, c, winner, front, leader, against.get(c.id)) for c in outcome.candidates]
-    command = _command(outcome, models)
+    command = _command(outcome, models, file.parent)
     record: dict[str, Any] = {
         "format": 1,
         "kind": "tune",
@@ -99,8 +100,8 @@ def build_record(outcome: Outcome, models: Sequence[str]) -> dict[str, Any]:
         "findings": findings(outcome, {r["id"]: r for r in records}, winner, leader),
         "commands": [
             command,
-            f"steelyard eval best.yaml --task {shlex.quote(str(outcome.task.path))}",
-            "steelyard serve best.yaml",
+            shlex.join(["steelyard", "eval", str(file), "--task", str(outcome.task.path)]),
+            shlex.join(["steelyard", "serve", str(file)]),
         ],
         "environment": environment(),
     }
@@ -250,7 +251,7 @@ def _task_record(outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def _command(outcome: Outcome, models: Sequence[str]) -> str:
+def _command(outcome: Outcome, models: Sequence[str], out: Path) -> str:
     """The command line that does the same again."""
     settings, default = outcome.settings, TuneSettings()
     words = ["steelyard", "tune", str(outcome.task.path)]
@@ -264,10 +265,11 @@ def _command(outcome: Outcome, models: Sequence[str]) -> str:
     limits = settings.limits.items() if isinstance(settings.limits, dict) else ()
     for text in [f"{name}={value}" for name, value in limits] or settings.limits:
         words += ["--limit", str(text)]
-    for name in ("calibration", "metric", "by", "tolerance", "target", "seed"):
+    for name in ("calibration", "metric", "by", "tolerance", "target", "timing_samples", "seed"):
         value = getattr(settings, name)
         if value != getattr(default, name):
-            words += [f"--{name}", str(value)]
+            words += ["--" + name.replace("_", "-"), str(value)]
+    words += ["--out", str(out)]
     return shlex.join(words + (["--exhaustive"] if settings.exhaustive else []))
 
 

@@ -144,10 +144,11 @@ class _Tuning:
                 marks=self.marks,
                 keys=self.keys,
             )
-            record = build_record(outcome, models)
+            target = folder / "best.yaml"
+            record = build_record(outcome, models, target)
             system = system_of(outcome, record["winner"], self._model(self.candidates[record["winner"]]))
             note = (f"Chosen by `steelyard tune`, run {run_id}.", *record["findings"][:1])
-            file = write_system(folder / "best.yaml", system, comment=note)
+            file = write_system(target, system, comment=note)
             record["system_file"] = file.read_text(encoding="utf-8")
             self.store.finish(run_id, "done", record)
         except SteelyardError as error:
