@@ -122,7 +122,7 @@ class _Tuning:
         plan = self.settings.plan(self.task.fingerprint, models)
         run_id = self._begin(plan, models)
         try:
-            facts = {name: self._facts(run_id, candidate) for name, candidate in self.candidates.items()}
+            facts = self._all_facts(run_id)
             refused = {name: reason for name in facts if (reason := self._refusal(facts[name]))}
             costs = {name: self._costs(facts[name]) for name in facts if name not in refused}
             if not costs:
@@ -175,12 +175,20 @@ class _Tuning:
     def _model(self, candidate: Candidate) -> LanguageModel:
         return self.variants.get(candidate.variant)
 
-    def _facts(self, run_id: str, candidate: Candidate) -> Mapping[str, Any]:
-        """Size and speed of a candidate, measured once a run."""
+    def _all_facts(self, run_id: str) -> dict[str, Mapping[str, Any]]:
+        """Size and speed of every candidate, each measured once a run."""
         scope = f"{run_id}/facts"
-        known = self.store.recorded(scope)
-        if candidate.id in known:
-            return dict(known[candidate.id])
+        facts = self.store.recorded(scope)
+        if self.progress is not None:
+            self.progress.start("timing", len(self.candidates), len(facts))
+        for name, candidate in self.candidates.items():
+            if name not in facts:
+                facts[name] = self.store.record(scope, name, self._facts(candidate))
+                if self.progress is not None:
+                    self.progress.advance("timing")
+        return {name: facts[name] for name in self.candidates}
+
+    def _facts(self, candidate: Candidate) -> dict[str, Any]:
         model = self._model(candidate)
         facts: dict[str, Any] = {"parameters": model.card.parameters, "memory_bytes": model.card.memory_bytes}
         if self.limits.memory_bytes is None or (model.card.memory_bytes or 0) <= self.limits.memory_bytes:
@@ -193,9 +201,7 @@ class _Tuning:
             )
             facts["latency"] = timing.to_record()
             facts["operations"] = 2.0 * (model.card.parameters or 0) * timing.tokens
-        if self.progress is not None:
-            self.progress.note(f"timed {candidate.label}")
-        return dict(self.store.record(scope, candidate.id, facts))
+        return facts
 
     def _refusal(self, facts: Mapping[str, Any]) -> str | None:
         """Why a candidate cannot be used at all, if it cannot."""
@@ -224,8 +230,9 @@ class _Tuning:
             return search(cost, weights, lambda names, at: self._measure(run_id, names, at), rules), None
         everything = self._measure(run_id, list(costs), range(len(self.order)))
         full = Search({name: list(values) for name, values in everything.items()})
-        table = lambda names, at: {name: [everything[name][i] for i in at] for name in names}  # noqa: E731
-        return full, search(cost, weights, table, rules)
+        return full, search(
+            cost, weights, lambda names, at: {n: [everything[n][i] for i in at] for n in names}, rules
+        )
 
     def _measure(self, run_id: str, names: Sequence[str], positions: Sequence[int]) -> dict[str, list[float]]:
         """Quality of each candidate on these samples, larger is better; asked once, then read from the store."""
