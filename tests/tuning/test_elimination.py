@@ -109,6 +109,16 @@ def test_the_best_counts_even_where_it_is_too_dear_to_win() -> None:
     assert winners(final[:, 1:], cost[1:], rules).tolist() == [1]  # of the last two: the cheap one
 
 
+@given(seed=st.integers(0, 10_000), target=st.sampled_from([None, 0.5, 0.99]))
+def test_completions_are_judged_by_the_rule_that_makes_the_choice(seed: int, target: float | None) -> None:
+    rng = np.random.default_rng(seed)
+    final, cost, rules = rng.random((5, 4)).round(2), list(rng.random(4)), Rules(tolerance=0.1, target=target)
+    names = "abcd"
+    for row, chosen in zip(final, winners(final, cost, rules), strict=True):
+        quality, prices = dict(zip(names, row, strict=True)), dict(zip(names, cost, strict=True))
+        assert names[chosen] == choose(quality, prices, tolerance=0.1, target=target)
+
+
 @given(seed=st.integers(0, 10_000), allowance=st.sampled_from([0.0, 0.05]))
 def test_dropping_changes_the_choice_no_more_often_than_allowed(seed: int, allowance: float) -> None:
     rng = np.random.default_rng(seed)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from steelyard.cli.console import JsonFlag, console, print_json
+
+if TYPE_CHECKING:
+    from steelyard.parts import PartInfo
 
 
 def command(
@@ -46,10 +49,7 @@ def command(
     console().print(table)
 
 
-def _show(info: object) -> None:
-    from steelyard.parts import PartInfo
-
-    assert isinstance(info, PartInfo)
+def _show(info: PartInfo) -> None:
     out = console()
     out.print(f"[bold]{info.name}[/bold]  ({info.kind}, room {info.room}, {info.status})")
     out.print(info.summary, markup=False)

@@ -17,9 +17,11 @@ from typing import Any
 
 from steelyard.contracts import Example, Message, Prompt, PromptStyle, Sample
 from steelyard.errors import UsageError
+from steelyard.parts import nearest
 from steelyard.systems.prompt_rendering import render, render_conversation
 
 RULES = "prompts/1"
+STYLES = ("plain", "chat", "raw")
 
 
 def draw_examples(samples: Sequence[Sample], style: PromptStyle) -> tuple[Example, ...]:
@@ -57,10 +59,7 @@ def resolved(samples: Sequence[Sample], style: PromptStyle) -> PromptStyle:
     A style that brings examples but no number of shots uses all of them. Raises :class:`UsageError` for
     settings that contradict each other.
     """
-    if style.style not in ("plain", "chat", "raw"):
-        raise UsageError(f"unknown prompt style {style.style!r}; use plain, chat or raw")
-    if style.shots < 0:
-        raise UsageError(f"shots must be 0 or more, not {style.shots}")
+    check_style(style.style, style.shots)
     decorated = style.shots or style.examples or style.instruction
     if style.style == "raw" and decorated:
         raise UsageError(
@@ -74,6 +73,14 @@ def resolved(samples: Sequence[Sample], style: PromptStyle) -> PromptStyle:
             raise UsageError(f"{shots} shots were asked for, but the style gives {len(style.examples)} examples")
         return replace(style, shots=shots)
     return replace(style, examples=draw_examples(samples, style))
+
+
+def check_style(style: str, shots: int) -> None:
+    """Refuse an unknown style, with the nearest known one, and fewer than no examples."""
+    if style not in STYLES:
+        raise UsageError(f"unknown prompt style {style!r}{nearest(style, STYLES)}; use plain, chat or raw")
+    if shots < 0:
+        raise UsageError(f"shots must be 0 or more, not {shots}")
 
 
 def style_key(style: PromptStyle) -> str:

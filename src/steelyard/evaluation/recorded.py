@@ -12,14 +12,13 @@ from steelyard.contracts import LanguageModel, Progress, PromptStyle, Result, Re
 from steelyard.errors import SteelyardError, UsageError
 from steelyard.evaluation.compare import Comparison, compare
 from steelyard.evaluation.evaluate import Evaluation, evaluate, unwrapped
+from steelyard.evaluation.prompting import check_style
 from steelyard.evaluation.statistics import interval_record, interval_text
 from steelyard.evaluation.task_files import FileTask, load_task
 from steelyard.parts import nearest
 from steelyard.runs.environment import environment
 from steelyard.runs.store import RunStore
 from steelyard.systems.loading import load
-
-STYLES = ("plain", "chat", "raw")
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,13 +201,9 @@ def _style(system: LanguageModel, given: Mapping[str, Any]) -> PromptStyle:
     for name in changes:
         if name not in ("style", "shots", "seed"):
             raise UsageError(f"eval has no setting {name!r}{nearest(name, ['style', 'shots', 'seed'])}")
-    if changes.get("style", "plain") not in STYLES:
-        word = str(changes["style"])
-        raise UsageError(f"unknown prompt style {word!r}{nearest(word, STYLES)}; known: {', '.join(STYLES)}")
-    if changes.get("shots", 0) < 0:
-        raise UsageError(f"shots must be 0 or more, not {changes['shots']}")
     _, own = unwrapped(system)
     changed = replace(own, **changes)
+    check_style(changed.style, changed.shots)
     redrawn = (changed.shots, changed.seed) != (own.shots, own.seed)
     return replace(changed, examples=()) if redrawn else changed
 

@@ -37,6 +37,7 @@ from steelyard.evaluation import grading, prompting
 from steelyard.evaluation.records import Problems, read_rows
 from steelyard.evaluation.schema import Kind, kind_of, read_samples, split_of
 from steelyard.evaluation.summary import summarise_marks
+from steelyard.systems.prompt_rendering import PLAIN_STOP
 
 CHOICE_METRICS = ("accuracy", "accuracy_norm", "accuracy_token", "accuracy_byte")
 SHORT_METRICS = ("accuracy", "exact_match", "contains", "f1", "numeric", "regex")
@@ -153,7 +154,7 @@ class FileTask:
         prompt = prompting.build_prompt(sample, style)
         if kind_of(sample) == "choice":
             return [Continuation(prompt, prompting.choice_text(choice, style)) for choice in data["choices"]]
-        stop = ("\n",) if isinstance(prompt, str) else ()
+        stop = PLAIN_STOP if isinstance(prompt, str) else ()
         return [Ask(prompt, Sampling(max_tokens=self.max_tokens, stop=stop))]
 
     def grade(self, sample: Sample, responses: Sequence[Response]) -> Marks:

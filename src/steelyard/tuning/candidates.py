@@ -12,7 +12,7 @@ from typing import Any
 from steelyard import parts
 from steelyard.contracts import PromptStyle
 from steelyard.errors import UsageError
-from steelyard.evaluation.recorded import STYLES
+from steelyard.evaluation.prompting import check_style
 
 WeightParts = tuple[Mapping[str, Mapping[str, Any]], ...]
 
@@ -105,13 +105,8 @@ def checked_weights(entries: Sequence[Mapping[str, Any]]) -> WeightParts:
 def styles_of(styles: Sequence[str], shots: Sequence[int], seed: int) -> list[PromptStyle]:
     """Prompt styles from the words and numbers of a command line."""
     for style in styles:
-        if style not in STYLES:
-            raise UsageError(
-                f"unknown prompt style {style!r}{parts.nearest(style, STYLES)}; known: {', '.join(STYLES)}"
-            )
-    for count in shots:
-        if count < 0:
-            raise UsageError(f"shots must be 0 or more, not {count}")
+        for count in shots:
+            check_style(style, count)
     return [PromptStyle(style=style, shots=count, seed=seed) for style in styles for count in shots]  # type: ignore[arg-type]
 
 

@@ -2,8 +2,8 @@
 
 All candidates still in play answer the same samples, round by round, each round doubling the samples seen.
 After a round the search predicts the end: it completes the table of paired results many times by the Bayesian
-bootstrap, looks each time who would be handed over, and drops the least likely candidates as long as the
-chance that the final winner is among them stays within what is left of ``alpha``. Pairing matters: a
+bootstrap, looks each time who would be handed over, and drops the candidates that this choice can do without,
+as long as the chance of choosing otherwise stays within the round's share of ``alpha``. Pairing matters: a
 completion draws whole samples, so candidates that are right and wrong together stay so.
 
 The aim is to name the winner that measuring everything would name, at a fraction of the price; how certain
