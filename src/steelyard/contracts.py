@@ -51,8 +51,9 @@ class Continuation:
 class Score:
     """Natural-log probability of a continuation, whole and per token.
 
-    ``tokens`` are text pieces; ``greedy`` says whether every token was the most probable one; ``top`` holds,
-    where asked for, the most probable alternatives at each token.
+    ``tokens`` are text pieces; ``greedy`` says whether every token was the most probable one. Where asked for,
+    ``top`` holds the most probable alternatives at each token, ``ranks`` the token's place among all (0 first)
+    and ``entropies`` those of the whole distributions, in nats.
     """
 
     logprob: float
@@ -62,13 +63,25 @@ class Score:
     greedy: bool
     context_tokens: int = 0
     top: tuple[Mapping[str, float], ...] = ()
+    ranks: tuple[int, ...] = ()
+    entropies: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Grammar:
+    """What an answer must look like: exactly one of a list of choices, a regular expression or a JSON schema."""
+
+    choices: tuple[str, ...] = ()
+    regex: str = ""
+    json_schema: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How to generate. ``temperature`` 0 is greedy; ``top_k`` 0 and ``top_p`` 1 do not cut.
+    """How to generate. ``temperature`` 0 is greedy; ``top_k`` 0, ``top_p`` 1 and ``min_p`` 0 do not cut.
 
-    ``logprobs`` asks for that many most probable alternatives at each generated token.
+    ``min_p`` drops tokens less probable than that share of the best; ``repetition_penalty`` above 1 disfavours
+    tokens of prompt and answer; ``logprobs`` asks for that many most probable alternatives at each token.
     """
 
     max_tokens: int = 128
@@ -78,6 +91,13 @@ class Sampling:
     stop: tuple[str, ...] = ()
     seed: int = 0
     logprobs: int = 0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+    grammar: Grammar | None = None
+
+
+Samplings: TypeAlias = Sampling | Sequence[Sampling]
+"""One way to generate for all prompts, or one for each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,11 +167,17 @@ class LanguageModel(Protocol):
     def card(self) -> ModelCard:
         """What is known of it."""
 
-    def score(self, requests: Sequence[Continuation], *, top: int = 0) -> list[Score]:
-        """Score each request, in order; results do not depend on how requests are batched."""
+    def score(self, requests: Sequence[Continuation], *, top: int = 0, detail: bool = False) -> list[Score]:
+        """Score each request, in order; results do not depend on how requests are batched.
 
-    def generate(self, prompts: Sequence[Prompt], sampling: Sampling = ...) -> list[Generation]:
-        """Continue each prompt, in order."""
+        ``top`` asks for alternatives at each token, ``detail`` for ranks and entropies.
+        """
+
+    def generate(self, prompts: Sequence[Prompt], sampling: Samplings = ...) -> list[Generation]:
+        """Continue each prompt, in order, all in one way or each in its own.
+
+        The same prompt under several seeds gives several samples from one reading of it.
+        """
 
 
 @runtime_checkable

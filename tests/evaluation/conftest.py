@@ -42,7 +42,7 @@ class TableModel:
             raise EndpointError("the endpoint did not answer")
         self.calls.append((kind, n))
 
-    def score(self, requests: Sequence[Continuation], *, top: int = 0) -> list[Score]:
+    def score(self, requests: Sequence[Continuation], *, top: int = 0, detail: bool = False) -> list[Score]:
         self.count("score", len(requests))
         scores = []
         for request in requests:

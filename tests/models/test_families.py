@@ -209,7 +209,7 @@ def test_the_cache_works_after_dropping(name: str) -> None:
 def test_packed_masks_are_honoured(name: str) -> None:
     """Two continuations behind one prefix, packed with a tree mask, score as each does alone."""
     changes = {"sliding_window": 64} if "sliding_window" in CONFIGS[name][1] else {}
-    model = build(name, **(changes | ({"window_size": 64} if name == "gpt_neo" else {})))
+    model = build(name, **changes)
     prefix, first, second = [5, 9, 33], [12, 60, 7], [21, 40]
     allowed = torch.ones(8, 8).tril().bool()
     allowed[6:, 3:6] = False  # the second continuation does not see the first

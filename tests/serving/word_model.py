@@ -49,7 +49,7 @@ class WordModel:
     def card(self) -> ModelCard:
         return ModelCard("words", "0123456789abcdef", parameters=7, context_length=64)
 
-    def score(self, requests: Sequence[Continuation], *, top: int = 0) -> list[Score]:
+    def score(self, requests: Sequence[Continuation], *, top: int = 0, detail: bool = False) -> list[Score]:
         return [self._score(request, top) for request in requests]
 
     def _score(self, request: Continuation, top: int) -> Score:

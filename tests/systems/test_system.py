@@ -35,7 +35,7 @@ class Recorder:
     def card(self) -> ModelCard:
         return ModelCard("recorder", "f" * 32, parameters=7, licence="mit", capabilities=frozenset({"generate"}))
 
-    def score(self, requests: Sequence[Continuation], *, top: int = 0) -> list[Score]:
+    def score(self, requests: Sequence[Continuation], *, top: int = 0, detail: bool = False) -> list[Score]:
         self.asked.append((list(requests), top))
         return [Score(-1.0, (), (), len(request.text), False) for request in requests]
 
@@ -65,8 +65,8 @@ def test_raw_text_passes_untouched_and_order_is_kept() -> None:
     answers = System(model, SHOTS).generate(["as it is", ASK, "this too"], sampling)
     rendered = "Question: 1+1?\nAnswer: 2\n\nQuestion: 2+2?\nAnswer:"
     assert [a.text for a in answers] == [repr("as it is"), repr(rendered), repr("this too")]
-    assert model.asked[0] == (["as it is", "this too"], sampling)
-    assert model.asked[1] == ([rendered], Sampling(max_tokens=5, stop=("END", "\n")))
+    stopped = Sampling(max_tokens=5, stop=("END", "\n"))
+    assert model.asked == [(["as it is", rendered, "this too"], [sampling, stopped, sampling])]
 
 
 def test_chat_gets_instruction_and_examples_and_no_stop() -> None:

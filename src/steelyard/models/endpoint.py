@@ -18,13 +18,14 @@ from steelyard.contracts import (
     ModelCard,
     Prompt,
     Sampling,
+    Samplings,
     Score,
     TextRole,
     Usage,
 )
 from steelyard.errors import CapabilityError, EndpointError
 from steelyard.models.endpoint_transport import Refused, Transport
-from steelyard.models.requests import check_sampling
+from steelyard.models.requests import check_sampling, sampling_each
 
 if TYPE_CHECKING:
     import numpy as np
@@ -105,8 +106,13 @@ class EndpointModel:
             raise chat
         return Offer(frozenset(found), raw, echo, self._context_length())
 
-    def score(self, requests: Sequence[Continuation], *, top: int = 0) -> list[Score]:
+    def score(self, requests: Sequence[Continuation], *, top: int = 0, detail: bool = False) -> list[Score]:
         """Score through ``/completions`` with ``echo``; the server tokenizes context and text together."""
+        if detail:
+            raise CapabilityError(
+                f"{self.model} at {self.transport.address} gives neither ranks nor entropies: servers show only "
+                "the most probable tokens"
+            )
         if self.offer.echo is None:
             raise CapabilityError(
                 f"{self.model} at {self.transport.address} lacks the capability 'score': its /completions does "
@@ -114,10 +120,10 @@ class EndpointModel:
             )
         return self._each(lambda request: self._score(request, top), requests)
 
-    def generate(self, prompts: Sequence[Prompt], sampling: Sampling = Sampling()) -> list[Generation]:
+    def generate(self, prompts: Sequence[Prompt], sampling: Samplings = Sampling()) -> list[Generation]:
         """Conversations go to ``/chat/completions``, raw text to ``/completions``."""
-        check_sampling(sampling)
-        return self._each(lambda prompt: self._generate(prompt, sampling), prompts)
+        pairs = list(zip(prompts, sampling_each(prompts, sampling), strict=True))
+        return self._each(lambda pair: self._generate(*pair), pairs)
 
     def stream(self, prompt: Prompt, sampling: Sampling = Sampling()) -> Iterator[Generation]:
         """Yield increments as the server sends them."""

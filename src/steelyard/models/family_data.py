@@ -207,7 +207,6 @@ FAMILIES: Mapping[str, Mapping[str, Any]] = {
         "config_names": {"depth": "num_layers", "heads": "num_heads", "kv_heads": "num_heads"},
         "per_layer_lists": ("attention_layers",),
         "run_length_lists": {"attention_types": "attention_layers"},
-        "packed_masks": True,
     },
     "bloom": {  # its ALiBi biases are computed from the padding mask: no packed masks
         "kind": "decoder",

@@ -109,6 +109,13 @@ class Engine:
             return "full"
         return "window" if kinds <= {DynamicLayer, DynamicSlidingWindowLayer} else "none"
 
+    @cached_property
+    def takes_masks(self) -> bool:
+        """Whether explicit masks work, so that one row can hold a tree and rows need no padding to one side."""
+        from steelyard.models.attention_masks import takes_masks
+
+        return not self.encoder_decoder and takes_masks(self)
+
     def forward(
         self,
         ids: torch.Tensor,

@@ -13,11 +13,11 @@ from typing import Any
 
 import torch
 
-from steelyard.contracts import FinishReason, Generation, Prompt, Sampling, Usage
+from steelyard.contracts import FinishReason, Generation, Prompt, Sampling, Samplings, Usage
 from steelyard.errors import InputError, ModelError
 from steelyard.models.detokenizing import Detokenizer, find_stop, held_back
 from steelyard.models.forward import Engine
-from steelyard.models.requests import check_sampling, encode_prompt
+from steelyard.models.requests import check_sampling, encode_prompt, sampling_each
 from steelyard.models.scoring import top_alternatives
 from steelyard.models.stepping import stepper
 
@@ -27,17 +27,18 @@ END_OF_TURN = ("<|im_end|>", "<|eot_id|>", "<end_of_turn>", "<|end|>", "<|endoft
 """Tokens that end an answer in known chat formats, where the vocabulary has them as special tokens."""
 
 
-def generate(engine: Engine, prompts: Sequence[Prompt], sampling: Sampling) -> list[Generation]:
+def generate(engine: Engine, prompts: Sequence[Prompt], sampling: Samplings) -> list[Generation]:
     """Continue prompts, in order; raises :class:`InputError` where they cannot fit the context."""
-    tokens = [prepare(engine, prompt, sampling) for prompt in prompts]
+    each = sampling_each(prompts, sampling)
+    tokens = [prepare(engine, prompt, chosen) for prompt, chosen in zip(prompts, each, strict=True)]
     ends = end_tokens(engine)
     order = sorted(range(len(tokens)), key=lambda i: len(tokens[i]), reverse=True)
     done: dict[int, Generation] = {}
     while order:
-        widest = len(tokens[order[0]]) + sampling.max_tokens
+        widest = len(tokens[order[0]]) + max(chosen.max_tokens for chosen in each)
         count = min(MOST_ROWS, max(1, engine.batch_tokens // widest))
         batch, order = order[:count], order[count:]
-        answers = [Answer(engine, tokens[i], sampling) for i in batch]
+        answers = [Answer(engine, tokens[i], each[i]) for i in batch]
         for _ in run(engine, answers, ends):
             pass
         done.update(zip(batch, (answer.generation() for answer in answers), strict=True))

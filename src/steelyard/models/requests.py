@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from steelyard.contracts import Continuation, Message, Prompt, Sampling
+from steelyard.contracts import Continuation, Message, Prompt, Sampling, Samplings
 from steelyard.errors import CapabilityError, InputError, ModelError, UsageError
 
 
@@ -137,14 +137,33 @@ def windows_of(encoded: Encoded, length: int | None, name: str, separate: bool =
     return [Window(context[max(0, len(context) + len(target) - length - 1) :], target)]
 
 
+def sampling_each(prompts: Sequence[Prompt], sampling: Samplings) -> list[Sampling]:
+    """The sampling of each prompt; raises :class:`UsageError` for settings that mean nothing.
+
+    >>> [s.seed for s in sampling_each(["a", "a"], [Sampling(seed=1), Sampling(seed=2)])]
+    [1, 2]
+    """
+    found = [sampling] * len(prompts) if isinstance(sampling, Sampling) else list(sampling)
+    if len(found) != len(prompts):
+        raise UsageError(f"{len(prompts)} prompts but {len(found)} samplings: give one for all, or one for each")
+    for each in dict.fromkeys(found):
+        check_sampling(each)
+    return found
+
+
 def check_sampling(sampling: Sampling) -> None:
     """Refuse settings that mean nothing."""
+    grammar = sampling.grammar
     checks = {
         "max_tokens must be 0 or more": sampling.max_tokens >= 0,
         "temperature must be a finite number, 0 or more": 0 <= sampling.temperature < math.inf,
         "top_p must be above 0 and at most 1": 0 < sampling.top_p <= 1,
         "top_k must be 0 or more": sampling.top_k >= 0,
+        "min_p must be from 0 to 1": 0 <= sampling.min_p <= 1,
+        "repetition_penalty must be a finite number above 0": 0 < sampling.repetition_penalty < math.inf,
         "logprobs must be 0 or more": sampling.logprobs >= 0,
+        "a grammar is exactly one of choices, regex and json_schema": grammar is None
+        or sum(map(bool, (grammar.choices, grammar.regex, grammar.json_schema))) == 1,
         "a stop string must not be empty": all(sampling.stop),
     }
     for rule, kept in checks.items():

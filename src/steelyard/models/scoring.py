@@ -67,7 +67,7 @@ class Batch(NamedTuple):
     shared: int
 
 
-def score(engine: Engine, requests: Sequence[Continuation], top: int = 0) -> list[Score]:
+def score(engine: Engine, requests: Sequence[Continuation], top: int = 0, detail: bool = False) -> list[Score]:
     """Score requests in order; raises :class:`ModelError` where a model answers with NaN."""
     encoded = [
         encode_continuation(engine.tokenizer, request, engine.name, separate=engine.encoder_decoder)

@@ -18,10 +18,12 @@ from steelyard.contracts import (
     ModelCard,
     Prompt,
     Sampling,
+    Samplings,
     Score,
     Usage,
 )
 from steelyard.errors import CapabilityError, ModelError
+from steelyard.models.requests import sampling_each
 
 Answers: TypeAlias = Mapping[str, str] | Callable[[str], str]
 Scores: TypeAlias = Callable[[str, str], float]
@@ -74,17 +76,20 @@ class ScriptedModel:
             capabilities=frozenset(capabilities),
         )
 
-    def score(self, requests: Sequence[Continuation], *, top: int = 0) -> list[Score]:
+    def score(self, requests: Sequence[Continuation], *, top: int = 0, detail: bool = False) -> list[Score]:
         """Score by the function; the log-probability is spread evenly over the words."""
         if self.scores is None:
             raise CapabilityError(f"{self.name} lacks the capability 'score': give ScriptedModel(scores=...)")
+        if detail:
+            raise CapabilityError(f"{self.name} has no distributions, so neither ranks nor entropies")
         self._called("score", len(requests))
         return [self._score(request, top) for request in requests]
 
-    def generate(self, prompts: Sequence[Prompt], sampling: Sampling = Sampling()) -> list[Generation]:
+    def generate(self, prompts: Sequence[Prompt], sampling: Samplings = Sampling()) -> list[Generation]:
         """Answer from the table; stop strings and ``max_tokens`` are kept."""
         self._called("generate", len(prompts))
-        return [self._answer(prompt, sampling) for prompt in prompts]
+        each = sampling_each(prompts, sampling)
+        return [self._answer(prompt, chosen) for prompt, chosen in zip(prompts, each, strict=True)]
 
     def stream(self, prompt: Prompt, sampling: Sampling = Sampling()) -> Iterator[Generation]:
         """The answer word by word."""

@@ -17,6 +17,7 @@ from steelyard.contracts import (
     ModelCard,
     Prompt,
     Sampling,
+    Samplings,
     Score,
     TextRole,
 )
@@ -86,13 +87,13 @@ class TransformersModel:
         card = self._card
         return Engine(self._module, self._tokenizer, card.name, card.context_length, self.batch_tokens)
 
-    def score(self, requests: Sequence[Continuation], *, top: int = 0) -> list[Score]:
+    def score(self, requests: Sequence[Continuation], *, top: int = 0, detail: bool = False) -> list[Score]:
         """Score each request, in order; results do not depend on how requests are batched."""
         self._need("score")
-        return scoring.score(self.engine, requests, top)
+        return scoring.score(self.engine, requests, top, detail)
 
-    def generate(self, prompts: Sequence[Prompt], sampling: Sampling = Sampling()) -> list[Generation]:
-        """Continue each prompt, in order."""
+    def generate(self, prompts: Sequence[Prompt], sampling: Samplings = Sampling()) -> list[Generation]:
+        """Continue each prompt, in order; the same prompt under several seeds is read once."""
         self._need("generate")
         return generation.generate(self.engine, prompts, sampling)
 

@@ -17,6 +17,7 @@ from steelyard.contracts import (
     Prompt,
     PromptStyle,
     Sampling,
+    Samplings,
     Score,
     StreamingModel,
     TextRole,
@@ -53,22 +54,16 @@ class System:
         digest = hashlib.sha256(f"system\n{card.fingerprint}\n{style}".encode()).hexdigest()
         return dataclasses.replace(card, name=self._name or card.name, fingerprint=digest[: len(card.fingerprint)])
 
-    def score(self, requests: Sequence[Continuation], *, top: int = 0) -> list[Score]:
+    def score(self, requests: Sequence[Continuation], *, top: int = 0, detail: bool = False) -> list[Score]:
         """Score each continuation; one that follows a conversation is put as an answer in the system's style."""
-        return self.model.score([self._continuation(request) for request in requests], top=top)
+        return self.model.score([self._continuation(request) for request in requests], top=top, detail=detail)
 
-    def generate(self, prompts: Sequence[Prompt], sampling: Sampling = Sampling()) -> list[Generation]:
-        """Continue each prompt, in order."""
-        answers: list[Generation | None] = [None] * len(prompts)
-        for raw in (True, False):  # the two kinds may stop differently
-            places = [i for i, prompt in enumerate(prompts) if isinstance(prompt, str) is raw]
-            if not places:
-                continue
-            rendered = [self._prompt(prompts[i]) for i in places]
-            found = self.model.generate(rendered, sampling if raw else self._sampling(sampling))
-            for place, answer in zip(places, found, strict=True):
-                answers[place] = answer
-        return [answer for answer in answers if answer is not None]
+    def generate(self, prompts: Sequence[Prompt], sampling: Samplings = Sampling()) -> list[Generation]:
+        """Continue each prompt, in order; answers to conversations end where the style says."""
+        each = [sampling] * len(prompts) if isinstance(sampling, Sampling) else list(sampling)
+        chosen = [s if isinstance(p, str) else self._sampling(s) for p, s in zip(prompts, each, strict=True)]
+        rendered = [self._prompt(prompt) for prompt in prompts]
+        return self.model.generate(rendered, chosen[0] if len(set(chosen)) == 1 else chosen)
 
     def stream(self, prompt: Prompt, sampling: Sampling = Sampling()) -> Iterator[Generation]:
         """Yield increments as they appear; all in one where the model underneath does not stream."""
