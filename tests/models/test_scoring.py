@@ -5,14 +5,14 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from steelyard.contracts import Continuation, Message
 from steelyard.errors import CapabilityError, InputError, ModelError
 from steelyard.models.forward import Engine
-from steelyard.models.requests import Window, encode_continuation, rolling_windows
-from steelyard.models.scoring import plan_batches, plan_rows, score
+from steelyard.models.requests import encode_continuation, rolling_windows
+from steelyard.models.scoring import score
 
 HEADER = "Question: What is the capital of France?\nAnswer: Paris\n\n"
 DECODERS = ("llama", "gemma2", "gemma3", "gpt2", "opt", "bloom", "neox", "mamba")
@@ -92,6 +92,43 @@ def test_greedy_and_top_agree_with_the_logits(engines: Any) -> None:
     winner = next(iter(first.top[0]))
     if winner == best:
         assert score(engine, [Continuation("The quick", best)])[0].greedy
+
+
+@pytest.mark.parametrize("kind", ["llama", "gemma2", "t5"])
+def test_ranks_and_entropies_agree_with_the_distributions(engines: Any, kind: str) -> None:
+    engine = engines(kind)
+    asked = [Continuation("The quick", " brown fox"), Continuation("The quick", " dog"), Continuation("a", "")]
+    for request, found in zip(asked, score(engine, asked, detail=True), strict=True):
+        if not request.text:
+            assert (found.ranks, found.entropies) == ((), ())
+            continue
+        context, text = engine.tokenizer(request.context)["input_ids"], engine.tokenizer(request.text)["input_ids"]
+        with torch.no_grad():
+            if engine.encoder_decoder:
+                logits = engine.module(input_ids=torch.tensor([context]), labels=torch.tensor([text])).logits[0]
+            else:
+                logits = engine.module(input_ids=torch.tensor([context + text])).logits[0, len(context) - 1 : -1]
+        logprobs = logits.log_softmax(-1)
+        order = logprobs.argsort(-1, descending=True).tolist()
+        assert list(found.ranks) == [row.index(token) for row, token in zip(order, text, strict=True)]
+        entropies = -(logprobs.exp() * logprobs).sum(-1)
+        assert list(found.entropies) == pytest.approx(entropies.tolist(), abs=1e-4)
+    assert score(engine, asked)[0].ranks == ()
+
+
+def test_chunks_cut_between_contexts_and_lose_nothing(engines: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    import steelyard.models.scoring as scoring
+
+    engine = engines("llama")
+    asked = [Continuation(f"{HEADER}{i % 5}?", f" {i}") for i in range(40)]
+    whole = score(engine, asked)
+    monkeypatch.setattr(scoring, "CHUNK", 3)
+    parts = list(scoring.chunks(asked))
+    assert sorted(place for part in parts for place in part) == list(range(40))
+    assert all(len({asked[place].context for place in part}) == 1 for part in parts[:-1])
+    assert len(parts) > 4
+    for one, other in zip(whole, score(engine, asked), strict=True):
+        assert one.logprob == pytest.approx(other.logprob, abs=1e-4)
 
 
 def test_long_texts_are_scored_in_rolling_windows(engines: Any) -> None:
@@ -215,37 +252,6 @@ def test_rolling_windows_predict_each_token_once(tokens: list[int], length: int)
         assert inputs == tuple(([99, *tokens])[end - len(inputs) : end])
         seen = end
     assert all(len((w.context + w.target)[:-1]) == length for w in windows[:-1])
-
-
-windows = st.lists(
-    st.tuples(
-        st.lists(st.integers(0, 2), min_size=1, max_size=30), st.lists(st.integers(0, 2), min_size=1, max_size=5)
-    ),
-    min_size=1,
-    max_size=25,
-)
-
-
-@settings(max_examples=60)
-@given(windows, st.integers(1, 80), st.booleans())
-def test_batches_cover_every_request_once(
-    pairs: list[tuple[list[int], list[int]]], tokens: int, shared: bool
-) -> None:
-    work = {(i, 0): Window(tuple(c), tuple(t)) for i, (c, t) in enumerate(pairs)}
-    batches = list(plan_batches(plan_rows(work), tokens, 20, shared=shared))
-    wants = [want for batch in batches for row in batch.rows for want in row.wants]
-    assert sorted(want.key for want in wants) == sorted(work)
-    for batch in batches:
-        assert all(row.tokens[: batch.shared] == batch.rows[0].tokens[: batch.shared] for row in batch.rows)
-        widest = max(len(row.tokens) for row in batch.rows) - batch.shared
-        assert len(batch.rows) == 1 or len(batch.rows) * widest <= tokens
-        for row in batch.rows:
-            assert batch.shared <= row.first
-            for want in row.wants:
-                window = work[want.key]
-                assert row.tokens[: want.start + 1] == window.context
-                assert row.tokens[want.start + 1 : want.start + len(window.target)] == window.target[:-1]
-    assert shared or all(batch.shared == 0 for batch in batches)
 
 
 @pytest.mark.real_model

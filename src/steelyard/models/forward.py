@@ -10,15 +10,17 @@ from __future__ import annotations
 import copy
 import inspect
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
 
 import torch
+from numpy.typing import NDArray
 
 from steelyard.errors import CapabilityError, ModelError
+from steelyard.models.prefix_tree import common_prefix
 
 LOGIT_ELEMENTS = 2**26
 """Most logits held at once: 256 MiB in float32."""
@@ -28,6 +30,13 @@ class Step(NamedTuple):
     """Result of one forward pass: logits float32 (read positions, vocabulary) and the cache, if kept."""
 
     logits: torch.Tensor
+    cache: Any
+
+
+class Pass(NamedTuple):
+    """A forward pass whose logits are computed on demand: ``logits_of`` takes a range of the read positions."""
+
+    logits_of: Callable[[slice], torch.Tensor]
     cache: Any
 
 
@@ -91,8 +100,22 @@ class Engine:
 
     @property
     def logit_rows(self) -> int:
-        """Most positions whose logits may be held at once."""
+        """Most positions whose logits may be held at once, where they cannot be computed a few at a time."""
         return max(64, LOGIT_ELEMENTS // self.vocabulary)
+
+    @cached_property
+    def plain_head(self) -> bool:
+        """Whether logits are what the output head returns, found by trying; some models bend them afterwards."""
+        if self.head is None or self.encoder_decoder:
+            return False
+        raw: list[torch.Tensor] = []
+        handle = self.head.register_forward_hook(lambda _, __, output: raw.append(output.clone()))
+        ids = self.tensor([[self.vocabulary // 2, self.vocabulary // 3]])  # not 0: padding, whose logits may be 0
+        try:
+            logits = self.forward(ids, Positions(*torch.tensor([[0], [1]], device=ids.device))).logits
+        finally:
+            handle.remove()
+        return len(raw) == 1 and raw[0].shape == (1, *logits.shape) and torch.equal(raw[0][0].float(), logits)
 
     @cached_property
     def sharing(self) -> str:
@@ -126,24 +149,73 @@ class Engine:
         **inputs: Any,
     ) -> Step:
         """Run tokens ``ids`` (rows, columns) and return the logits at ``read`` (None: of one position)."""
-        arguments = {k: v for k, v in inputs.items() if v is not None}
-        arguments["decoder_input_ids" if self.encoder_decoder else "input_ids"] = ids
-        if self.cache_argument is not None:
-            arguments["use_cache"] = keep_cache or cache is not None
-            if cache is not None:
-                arguments[self.cache_argument] = cache
         if read is None:
             zero = torch.zeros(1, dtype=torch.long, device=ids.device)
             read = Positions(zero, zero)
-        with self.lock, torch.inference_mode(), _reading(self.head, ids.shape, read):
-            output = self.module(**arguments)
+        with self._readable(), _reading(self.head, ids.shape, read):
+            logits, kept = self._forward(ids, cache, keep_cache, inputs)
+        if logits.shape[:2] == ids.shape and logits.shape[:2] != (1, len(read.rows)):
+            logits = logits[read.rows, read.columns].unsqueeze(0)
+        return Step(logits[0].float(), kept)
+
+    def _forward(self, ids: torch.Tensor, cache: Any, keep: bool, inputs: Mapping[str, Any]) -> tuple[Any, Any]:
+        """The module's own logits (rows, positions, vocabulary) and, if asked for, its cache."""
+        arguments = {k: v for k, v in inputs.items() if v is not None}
+        arguments["decoder_input_ids" if self.encoder_decoder else "input_ids"] = ids
+        if self.cache_argument is not None:
+            arguments["use_cache"] = keep or cache is not None
+            if cache is not None:
+                arguments[self.cache_argument] = cache
+        output = self.module(**arguments)
         logits = getattr(output, "logits", None)
         if logits is None or logits.dim() != 3:
             raise CapabilityError(f"{self.name} computes no next-token probabilities (capability 'score')")
-        if logits.shape[:2] == ids.shape and logits.shape[:2] != (1, len(read.rows)):
-            logits = logits[read.rows, read.columns].unsqueeze(0)
-        kept = getattr(output, self.cache_argument, None) if self.cache_argument and keep_cache else None
-        return Step(logits[0].float(), kept)
+        return logits, getattr(output, self.cache_argument, None) if self.cache_argument and keep else None
+
+    def run(
+        self, ids: torch.Tensor, read: Positions, *, cache: Any = None, keep: bool = False, **inputs: Any
+    ) -> Pass:
+        """Run tokens ``ids`` (rows, columns); the logits at ``read`` are computed when asked for.
+
+        Where the head is plain, only the hidden states at ``read`` are held.
+        """
+        if not self.plain_head:
+            step = self.forward(ids, read, cache=cache, keep_cache=keep, **inputs)
+            return Pass(lambda part: step.logits[part], step.cache)
+        held: list[torch.Tensor] = []
+
+        def hold(_: Any, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+            held.append(arguments[0][0])
+            return (arguments[0][:, :1], *arguments[1:])
+
+        with self._readable(), _reading(self.head, ids.shape, read):
+            handle = self.head.register_forward_pre_hook(hold)
+            try:
+                kept = self._forward(ids, cache, keep, inputs)[1]
+            finally:
+                handle.remove()
+
+        def logits_of(part: slice) -> torch.Tensor:
+            with self._readable():
+                logits: torch.Tensor = self.head(held[0][part])
+            return logits.float()
+
+        return Pass(logits_of, kept)
+
+    @contextmanager
+    def _readable(self) -> Iterator[None]:
+        with self.lock, torch.inference_mode():
+            yield
+
+    def empty_cache(self) -> Any:
+        """A cache that keeps every position, whatever windows the layers have: explicit masks cut them."""
+        from transformers.cache_utils import DynamicCache
+
+        return DynamicCache() if self.takes_masks else None
+
+    def on_device(self, array: NDArray[Any]) -> torch.Tensor:
+        """A NumPy array as a tensor where inputs go."""
+        return torch.from_numpy(array).to(self.device)
 
     def tensor(self, rows: Sequence[Sequence[int]], *, left: bool = False) -> torch.Tensor:
         """Rows of tokens as one tensor, padded on the right (or ``left``) with a token of the row itself."""
@@ -234,12 +306,3 @@ class PrefixCache:
             kept, shared = step.cache, shared + len(piece)
         self.tokens, self.cache = tokens, kept
         return kept
-
-
-def common_prefix(first: Sequence[int], second: Sequence[int]) -> int:
-    """How many tokens two sequences begin with in common."""
-    length = min(len(first), len(second))
-    for index in range(length):
-        if first[index] != second[index]:
-            return index
-    return length

@@ -17,8 +17,8 @@ from steelyard.contracts import FinishReason, Generation, Prompt, Sampling, Samp
 from steelyard.errors import InputError, ModelError
 from steelyard.models.detokenizing import Detokenizer, find_stop, held_back
 from steelyard.models.forward import Engine
+from steelyard.models.readout import top_alternatives
 from steelyard.models.requests import check_sampling, encode_prompt, sampling_each
-from steelyard.models.scoring import top_alternatives
 from steelyard.models.stepping import stepper
 
 MOST_ROWS = 32
@@ -222,7 +222,7 @@ def _choose(engine: Engine, answers: Sequence[Answer], logits: torch.Tensor, end
     index = torch.tensor(tokens, device=logits.device).unsqueeze(1)
     logprobs = (logits.gather(1, index).squeeze(1) - norms).tolist()
     count = answers[0].sampling.logprobs
-    tops = top_alternatives(engine, logits, norms, count) if count else [None] * len(answers)
+    tops = top_alternatives(engine.tokenizer, logits, norms, count) if count else [None] * len(answers)
     for answer, token, logprob, top in zip(answers, tokens, logprobs, tops, strict=True):
         answer.take(token, logprob, top, ends)
     return tokens

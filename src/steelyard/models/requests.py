@@ -73,29 +73,50 @@ def encode_prompt(tokenizer: Any, prompt: Prompt, name: str = "the model") -> li
     return encode_text(tokenizer, text, special) or [prefix_token(tokenizer, name)]
 
 
-def encode_continuation(
-    tokenizer: Any, request: Continuation, name: str = "the model", *, separate: bool = False
-) -> Encoded:
-    """Tokens of a request. ``separate`` is for encoder-decoders, whose two sides are encoded apart.
+def encode_continuations(
+    tokenizer: Any, requests: Sequence[Continuation], name: str = "the model", *, separate: bool = False
+) -> list[Encoded]:
+    """Tokens of requests. ``separate`` is for encoder-decoders, whose two sides are encoded apart.
 
     An empty text gives an empty target. Where the last context token and the text merge into one token, so
     that nothing would be left to predict, the two are encoded apart.
     """
-    text, special = render(tokenizer, request.context, name)
-    context, continuation = _move_spaces(text, request.text)
-    if not request.text:
-        return Encoded((), (), ())
+    texts = [render(tokenizer, request.context, name) for request in requests]
+    pairs = [_move_spaces(text, request.text) for (text, _), request in zip(texts, requests, strict=True)]
+    batch = _Batch(tokenizer)
+    for (_, special), (context, continuation), request in zip(texts, pairs, requests, strict=True):
+        if request.text and context:
+            batch.want(context, special)
+            batch.want(continuation if separate else context + continuation, special and not separate)
+        elif request.text:
+            batch.want(continuation, False)
+    batch.encode()
+    return [
+        _encoded(tokenizer, batch, pair, special, name, separate) if request.text else Encoded((), (), ())
+        for request, (_, special), pair in zip(requests, texts, pairs, strict=True)
+    ]
+
+
+def encode_continuation(
+    tokenizer: Any, request: Continuation, name: str = "the model", *, separate: bool = False
+) -> Encoded:
+    """Tokens of one request; see :func:`encode_continuations`."""
+    return encode_continuations(tokenizer, [request], name, separate=separate)[0]
+
+
+def _encoded(
+    tokenizer: Any, batch: _Batch, pair: tuple[str, str], special: bool, name: str, separate: bool
+) -> Encoded:
+    context, continuation = pair
     if not context:
-        return _after_prefix(tokenizer, continuation, name)
-    before = encode_text(tokenizer, context, special)
+        return _after_prefix(tokenizer, batch, continuation, name)
+    before = batch.tokens(context, special)
     if not separate:
-        whole = _encode(tokenizer, context + continuation, special)
-        target = tuple(whole["input_ids"][len(before) :])
-        if target:
-            pieces = _pieces(tokenizer, whole, context + continuation, len(before))
-            return Encoded(tuple(before), target, pieces)
-    alone = _encode(tokenizer, continuation, False)
-    return Encoded(tuple(before), tuple(alone["input_ids"]), _pieces(tokenizer, alone, continuation, 0))
+        whole = batch.tokens(context + continuation, special)
+        if len(whole) > len(before):
+            pieces = batch.pieces(context + continuation, special, len(before))
+            return Encoded(before, whole[len(before) :], pieces)
+    return Encoded(before, batch.tokens(continuation, False), batch.pieces(continuation, False, 0))
 
 
 def rolling_windows(tokens: Sequence[int], prefix: int, length: int) -> list[Window]:
@@ -194,34 +215,77 @@ def _move_spaces(context: str, continuation: str) -> tuple[str, str]:
     return bare, context[len(bare) :] + continuation
 
 
-def _after_prefix(tokenizer: Any, text: str, name: str) -> Encoded:
-    encoding = _encode(tokenizer, text, False)
-    tokens = tuple(encoding["input_ids"])
-    pieces = _pieces(tokenizer, encoding, text, 0)
+def _after_prefix(tokenizer: Any, batch: _Batch, text: str, name: str) -> Encoded:
+    tokens, pieces = batch.tokens(text, False), batch.pieces(text, False, 0)
     prefix = prefix_token(tokenizer, name)
     if tokens and tokens[0] == prefix:  # the text brings its own
         return Encoded(tokens[:1], tokens[1:], pieces[1:])
     return Encoded((prefix,), tokens, pieces)
 
 
+class _Batch:
+    """Distinct texts, tokenized in two calls: those with the tokenizer's special tokens and those without."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self.tokenizer = tokenizer
+        self.places: dict[bool, dict[str, int]] = {True: {}, False: {}}
+        self.encodings: dict[bool, Any] = {}
+
+    def want(self, text: str, special: bool) -> None:
+        places = self.places[self._special(text, special)]
+        places.setdefault(text, len(places))
+
+    def encode(self) -> None:
+        for special, places in self.places.items():
+            if places:
+                self.encodings[special] = self._call(list(places), special)
+
+    def tokens(self, text: str, special: bool) -> tuple[int, ...]:
+        encoding, place = self._find(text, special)
+        return tuple(encoding["input_ids"][place])
+
+    def pieces(self, text: str, special: bool, start: int) -> tuple[str, ...]:
+        encoding, place = self._find(text, special)
+        offsets = encoding.get("offset_mapping")
+        tokens = encoding["input_ids"][place]
+        return _pieces(self.tokenizer, tokens, offsets[place] if offsets is not None else None, text, start)
+
+    def _find(self, text: str, special: bool) -> tuple[Any, int]:
+        special = self._special(text, special)
+        if text not in self.places[special]:  # rare: a text that turned out to be needed by itself
+            return self._call([text], special), 0
+        return self.encodings[special], self.places[special][text]
+
+    def _special(self, text: str, special: bool) -> bool:
+        return special and not _brings_special(self.tokenizer, text)
+
+    def _call(self, texts: list[str], special: bool) -> Any:
+        fast = bool(getattr(self.tokenizer, "is_fast", False))
+        return self.tokenizer(texts, add_special_tokens=special, return_offsets_mapping=fast, verbose=False)
+
+
 def _encode(tokenizer: Any, text: str, special: bool) -> Any:
-    if special and text:
-        first = tokenizer.bos_token if tokenizer.bos_token is not None else tokenizer.eos_token
-        special = not (first and text.startswith(first))
-    fast = bool(getattr(tokenizer, "is_fast", False))
-    return tokenizer(text, add_special_tokens=special, return_offsets_mapping=fast, verbose=False)
+    special = special and not _brings_special(tokenizer, text)
+    return tokenizer(text, add_special_tokens=special, verbose=False)
 
 
-def _pieces(tokenizer: Any, encoding: Any, text: str, start: int) -> tuple[str, ...]:
+def _brings_special(tokenizer: Any, text: str) -> bool:
+    first = tokenizer.bos_token if tokenizer.bos_token is not None else tokenizer.eos_token
+    return bool(first and text.startswith(first))
+
+
+def _pieces(
+    tokenizer: Any, tokens: Sequence[int], offsets: Sequence[tuple[int, int]] | None, text: str, start: int
+) -> tuple[str, ...]:
     """Texts of the tokens from ``start`` on; joined they are the rest of ``text``.
 
     A character that several tokens share goes to the last of them.
     """
-    offsets = encoding.get("offset_mapping")
     if offsets is None:
-        return tuple(tokenizer.decode([token]) for token in encoding["input_ids"][start:])
+        return tuple(tokenizer.decode([token]) for token in tokens[start:])
     ends = [end for _, end in offsets]
-    for index in range(len(ends) - 2, -1, -1):  # a piece ends no later than the next token's character begins
+    # a piece ends no later than the next token's character begins
+    for index in range(len(ends) - 2, max(start, 1) - 2, -1):
         following = offsets[index + 1]
         if following[1] > following[0] and ends[index] > following[0]:
             ends[index] = following[0]

@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
+import numpy as np
 import torch
 
 from steelyard.errors import ModelError
 from steelyard.models.forward import Engine, Positions
+from steelyard.models.readout import Asked, Reading, Readout
 from steelyard.models.requests import Window
-from steelyard.models.scoring import Reading, top_alternatives
 
 
 def decoder_start(engine: Engine) -> int:
@@ -35,7 +36,7 @@ def encode_contexts(engine: Engine, contexts: Sequence[Sequence[int]]) -> tuple[
 
 
 def read_pairs(
-    engine: Engine, work: Mapping[tuple[int, int], Window], top: int = 0
+    engine: Engine, work: Mapping[tuple[int, int], Window], ask: Asked
 ) -> dict[tuple[int, int], Reading]:
     """Run windows; each distinct context is encoded once."""
     items = sorted(work.items(), key=lambda item: (len(item[1].context), item[1].context))
@@ -52,12 +53,16 @@ def read_pairs(
         while rows:
             count = max(1, min(engine.logit_rows, engine.batch_tokens) // len(rows[-1][2].target))
             chunk, rows = rows[-count:], rows[:-count]
-            readings.update(_read_chunk(engine, chunk, states, mask, top))
+            readings.update(_read_chunk(engine, chunk, states, mask, ask))
     return readings
 
 
 def _read_chunk(
-    engine: Engine, chunk: Sequence[tuple[int, tuple[int, int], Window]], states: Any, mask: torch.Tensor, top: int
+    engine: Engine,
+    chunk: Sequence[tuple[int, tuple[int, int], Window]],
+    states: Any,
+    mask: torch.Tensor,
+    ask: Asked,
 ) -> dict[tuple[int, int], Reading]:
     from transformers.modeling_outputs import BaseModelOutput
 
@@ -71,14 +76,13 @@ def _read_chunk(
     logits = engine.forward(
         ids, Positions(index[:, 0], index[:, 1]), encoder_outputs=encoded, attention_mask=mask[rows]
     ).logits
-    norms = logits.logsumexp(-1)
-    targets = torch.tensor([token for _, _, window in chunk for token in window.target], device=ids.device)
-    values = (logits.gather(1, targets.unsqueeze(1)).squeeze(1) - norms).tolist()
-    hits = (logits.argmax(-1) == targets).tolist()
-    tops = top_alternatives(engine, logits, norms, top) if top else []
+    tokens = np.array([token for _, _, window in chunk for token in window.target])
+    readout = Readout(engine.tokenizer, len(tokens), ask)
+    with torch.inference_mode():
+        places = np.arange(len(tokens))
+        readout.read(lambda part: logits[part], places, places, tokens, engine.vocabulary)
     readings, at = {}, 0
     for _, key, window in chunk:
-        end = at + len(window.target)
-        readings[key] = Reading(values[at:end], all(hits[at:end]), tops[at:end])
-        at = end
+        readings[key] = readout.reading(at, at + len(window.target))
+        at += len(window.target)
     return readings

@@ -10,7 +10,8 @@ from typing import Any, Protocol
 
 import torch
 
-from steelyard.models.forward import Engine, Positions, PrefixCache, common_prefix, expanded
+from steelyard.models.forward import Engine, Positions, PrefixCache, expanded
+from steelyard.models.prefix_tree import common_prefix
 from steelyard.models.sequence_pairs import decoder_start, encode_contexts
 
 SHARED_AT_LEAST = 32
