@@ -22,6 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Tokens = tuple[int, ...]
+ROW_WIDTHS = (128, 192, 256)
+"""Lengths of rows that hold several small subtrees."""
 
 
 class Segment(NamedTuple):
@@ -107,16 +109,18 @@ class PrefixTree:
         """The sequence with whose segment the token at ``position`` of ``sequence`` is computed."""
         return owner_of(self.owners()[sequence], position)
 
-    def packs(self, tokens: int, *, held: int = 0, row: int | None = None) -> Iterator[Pack]:
+    def packs(self, tokens: int, *, held: int = 0, row: int | None = None, chain: int = 0) -> Iterator[Pack]:
         """Packs of about ``tokens`` tokens each, padding included.
 
         Args:
             tokens: most tokens of a pack; a subtree that is larger is cut.
             held: how many first tokens, common to all sequences, are at hand already.
             row: longest row where part of a path is computed before its branches; ``tokens`` unless given.
+            chain: most tokens of a path that begins with the first token, where that is more than ``row``: such a
+                path needs no mask, and is then cheaper in one piece.
         """
         if self.sequences:
-            yield from _Planner(self, tokens, row or tokens).subtree(0, len(self.sequences), held)
+            yield from _Planner(self, tokens, row or tokens, chain).subtree(0, len(self.sequences), held)
 
 
 def owner_of(owners: Sequence[tuple[int, int]], position: int) -> int:
@@ -125,8 +129,9 @@ def owner_of(owners: Sequence[tuple[int, int]], position: int) -> int:
 
 
 class _Planner:
-    def __init__(self, tree: PrefixTree, tokens: int, row: int) -> None:
+    def __init__(self, tree: PrefixTree, tokens: int, row: int, chain: int) -> None:
         self.tree = tree
+        self.chain = chain
         self.tokens = tokens
         self.row = min(row, tokens)
         self.lengths = np.array([len(s) for s in tree.sequences], dtype=np.int64)
@@ -148,7 +153,7 @@ class _Planner:
         if last - first > 1:
             trunk = min(trunk, int(self.shared[first + 1 : last].min()))
         while trunk - prefix > self.row:  # a long path, a stretch at a time
-            end = prefix + self.row
+            end = min(prefix + (self.row if prefix else max(self.row, self.chain)), trunk)
             yield Pack(
                 first, prefix, [[Segment(first, prefix, end)]], end if end < int(self.lengths[first]) else 0
             )
@@ -185,12 +190,29 @@ class _Planner:
         """Subtrees behind one prefix, the largest first, as rows of nearly equal length."""
         rest = sorted(units, key=lambda unit: -unit.size)
         while rest:
-            width = rest[0].size
-            rows: list[list[Segment]] = [[] for _ in range(max(1, self.tokens // width))]
-            for row in rows:
-                if rest:
-                    rest = self.fill(row, rest, prefix, width)
-            yield Pack(path, prefix, [row for row in rows if row], 0)
+            tried = [self.batch(rest, path, prefix, width) for width in self.widths(rest)]
+            pack, rest = max(tried, key=lambda one: one[0].tokens / (one[0].width * len(one[0].rows)))
+            yield pack
+
+    def widths(self, units: list[Unit]) -> list[int]:
+        """Lengths of rows worth trying: just enough for the largest subtree, or room for several to fit together.
+
+        Longer rows waste less at their ends, and more on looking at what is masked.
+        """
+        largest, total = units[0].size, sum(unit.size for unit in units)
+        found = {largest, *(width for width in ROW_WIDTHS if largest < width <= self.tokens)}
+        if total < self.tokens:  # the last pack: as many rows as it takes, evenly filled
+            found |= {max(largest, -(-total // rows)) for rows in range(1, 1 + max(1, total // largest))}
+        return sorted(found)
+
+    def batch(self, units: list[Unit], path: int, prefix: int, width: int) -> tuple[Pack, list[Unit]]:
+        """A pack of rows of one length, and what did not fit into it."""
+        rows: list[list[Segment]] = []
+        while units and len(rows) < max(1, self.tokens // width):
+            row: list[Segment] = []
+            units = self.fill(row, units, prefix, width)
+            rows.append(row)
+        return Pack(path, prefix, rows, 0), units
 
     def segments(self, unit: Unit, prefix: int) -> list[Segment]:
         """The walk through a subtree."""

@@ -15,9 +15,11 @@ from numpy.typing import NDArray
 from steelyard.models.requests import label_tokens
 
 CHUNK_ELEMENTS = 2**24
-"""Logits looked at together: 64 MiB in float32."""
+"""Logits computed together: 64 MiB in float32."""
 LEAST_ROWS = 128
 """A matrix product with fewer rows than this is slower by the row."""
+CACHED_ELEMENTS = 2**19
+"""Logits that stay in a processor's cache from one pass over them to the next."""
 
 
 class Reading(NamedTuple):
@@ -86,13 +88,11 @@ class Readout:
         if self.ask.top:
             values, places = logits.topk(min(self.ask.top, logits.shape[-1]), dim=-1)
         if self.ask.detail:
-            rows = logits[where]
-            self.ranks[targets] = (rows > wanted.unsqueeze(1)).sum(-1).cpu().numpy()
-        shifted = logits.sub_(largest.unsqueeze(-1))
+            self.ranks[targets] = (logits[where] > wanted.unsqueeze(1)).sum(-1).cpu().numpy()
         if self.ask.detail:
-            entropies = torch.special.entr(shifted.softmax(-1)).sum(-1)
+            entropies = torch.special.entr(logits.softmax(-1)).sum(-1)
             self.entropies[targets] = entropies[where].double().cpu().numpy()
-        norms = shifted.exp_().sum(-1).log_().add_(largest)
+        norms = log_sum_exp(logits, largest)
         self.logprobs[targets] = (wanted - norms[where]).double().cpu().numpy()
         if self.ask.top:
             self._keep_tops(values - norms.unsqueeze(-1), places, nodes, targets)
@@ -114,6 +114,26 @@ class Readout:
             self.ranks[part].tolist(),
             self.entropies[part].tolist(),
         )
+
+
+def log_sum_exp(logits: torch.Tensor, largest: torch.Tensor) -> torch.Tensor:
+    """The logarithm of the sum of exponentials of each row, a few rows at a time; overwrites ``logits``.
+
+    Args:
+        logits: float (rows, vocabulary).
+        largest: (rows,), the largest of each row.
+
+    >>> logits = torch.tensor([[0.0, 0.0], [1.0, 3.0]])
+    >>> log_sum_exp(logits, logits.amax(-1)).exp().tolist()  # doctest: +ELLIPSIS
+    [2.0, 22.80...]
+    """
+    sums = torch.empty_like(largest)
+    rows = len(logits) if logits.is_cuda else max(1, CACHED_ELEMENTS // logits.shape[1])
+    for start in range(0, len(logits), rows):
+        part = logits[start : start + rows]
+        part.sub_(largest[start : start + rows].unsqueeze(-1)).exp_()
+        torch.sum(part, -1, out=sums[start : start + rows])
+    return sums.log_().add_(largest)
 
 
 def top_alternatives(

@@ -110,7 +110,8 @@ def _run(walk: Walk, tree: PrefixTree, targets: Sequence[Target], readout: Reado
             most = PACK_TOKENS if engine.plain_head else min(PACK_TOKENS, engine.logit_rows)
             most = min(most, engine.batch_tokens)
             held = walk.reach(tree, min(target.position for target in targets))
-            packs = tree.packs(most, held=held, row=ROW_TOKENS)
+            chain = engine.batch_tokens if engine.plain_head else 0
+            packs = tree.packs(most, held=held, row=ROW_TOKENS, chain=chain)
             walk.run(tree, packs, Targets(targets, tree.owners()), readout)
             return
         first = [len(tokens) for tokens in tree.sequences]
