@@ -118,12 +118,15 @@ class EchoScorer:
             raise self.remote.wrong("completions", "a token that is not text in logprobs")
         if not all(isinstance(offset, int) for offset in offsets):
             raise self.remote.wrong("completions", "a text_offset that is not a number in logprobs")
-        offsets = _offsets(tokens, offsets, prompt)
+        return Echo(tokens, values, top, _offsets(tokens, prompt) or self._checked(tokens, offsets, prompt))
+
+    def _checked(self, tokens: Sequence[str], offsets: Sequence[int], prompt: str) -> list[int]:
+        """The server's own offsets, where tokens are parts of characters, so that their texts do not add up."""
         for token, offset in zip(tokens, offsets, strict=True):
-            known = token.isascii() and not token.startswith("bytes:")  # not a part of a character
+            known = token.isascii() and not token.startswith("bytes:")
             if known and offset < len(prompt) and not prompt.startswith(token, offset):
                 raise self.remote.wrong("completions", f"token {token!r} is not at text_offset {offset}")
-        return Echo(tokens, values, top, offsets)
+        return list(offsets)
 
     def _read(self, echo: Echo, text: str, first: int, end: int, top: int) -> Score:
         chosen = range(first, end)
@@ -145,19 +148,19 @@ class EchoScorer:
         )
 
 
-def _offsets(tokens: Sequence[str], stated: Sequence[int], prompt: str) -> list[int]:
-    """Where each token begins in ``prompt``.
+def _offsets(tokens: Sequence[str], prompt: str) -> list[int] | None:
+    """Where each token begins in ``prompt``; None where their texts do not add up to it.
 
-    vLLM counts the text of a beginning-of-sequence token, which is not in the prompt.
+    Some servers show a beginning-of-sequence token, which is not in the prompt, and count its text, too.
 
-    >>> _offsets(["<s>", "a", " b"], [0, 3, 4], "a b")
-    [0, 0, 1]
+    >>> _offsets(["<s>", "a", " b", " new"], "a b")
+    [0, 0, 1, 3]
     """
     for lead in (0, 1):
         if "".join(tokens[lead:]).startswith(prompt):
             lengths = [0] * lead + [len(token) for token in tokens[lead:]]
             return [0, *accumulate(lengths)][:-1]
-    return list(stated)
+    return None
 
 
 def is_logprob(value: Any) -> bool:
