@@ -139,7 +139,7 @@ def delta(text: str, reason: str | None = None) -> dict[str, Any]:
 
 
 def hang(handler: Any) -> None:
-    time.sleep(0.6)
+    time.sleep(1.2)
     handler.close_connection = True
 
 

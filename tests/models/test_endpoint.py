@@ -133,7 +133,7 @@ def test_broken_streams(server: Server, reply: Any, message: str) -> None:
 @pytest.mark.parametrize(
     ("reply", "message", "tries"),
     [
-        (hang, "no answer within 0.2 s", 3),
+        (hang, "no answer within 0.8 s", 3),
         (drop, "connection broke", 3),
         (half, "connection broke", 3),
         ((500, "internal\nerror"), "status 500: internal error", 3),
@@ -156,7 +156,7 @@ def test_bad_servers_give_one_line(
 ) -> None:
     monkeypatch.setenv("STEELYARD_TEST_KEY", "sk-secret-42")
     server.answer = lambda path, body: reply if path == "chat/completions" else honest(path, body)
-    model = model_for(server, timeout=0.2, api_key_env="STEELYARD_TEST_KEY")
+    model = model_for(server, timeout=0.8, api_key_env="STEELYARD_TEST_KEY")
     with pytest.raises(EndpointError, match=message) as caught:
         model.generate([CHAT])
     line = str(caught.value)
@@ -170,7 +170,7 @@ def test_bad_servers_give_one_line(
 def test_passing_troubles_are_tried_again(server: Server, failure: Any) -> None:
     replies = iter([failure, failure])
     server.answer = lambda path, body: (body and next(replies, None)) or honest(path, body)
-    assert model_for(server, timeout=0.3).generate([CHAT])[0].text == "<What is the capital of France?>"
+    assert model_for(server, timeout=0.8).generate([CHAT])[0].text == "<What is the capital of France?>"
     assert len(server.asked("chat/completions")) == 3
 
 

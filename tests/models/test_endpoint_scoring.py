@@ -88,7 +88,7 @@ def test_tokens_decide_where_the_text_begins(server: Server, answer: Answer) -> 
     """As for a local model: what merges with its context is encoded apart, an empty context is the first token."""
     model = model_of(server, answer)
     merged, empty, own_start = model.score(
-        [Continuation("a", "b"), Continuation("", "ab"), Continuation("<s>a", " b")]
+        [Continuation("a", "b"), Continuation("", "<s>ab"), Continuation("<s>a", " b")]
     )
     assert merged.token_logprobs == pytest.approx(expected([BOS, 1], encode("b")))
     assert empty.token_logprobs == pytest.approx(expected([BOS], encode("ab")))

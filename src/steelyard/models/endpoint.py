@@ -158,8 +158,10 @@ class EndpointModel:
 
     def generate(self, prompts: Sequence[Prompt], sampling: Samplings = Sampling()) -> list[Generation]:
         """Conversations go to ``/chat/completions``, raw text to ``/completions``."""
-        pairs = list(zip(prompts, sampling_each(prompts, sampling), strict=True))
-        return self._each(lambda pair: self._generate(*pair), pairs)
+        each = sampling_each(prompts, sampling)
+        asked = [self._request(prompt, one) for prompt, one in zip(prompts, each, strict=True)]
+        numbers = range(len(prompts))
+        return self._each(lambda n: self._generate(prompts[n], each[n], *asked[n]), numbers)
 
     def stream(self, prompt: Prompt, sampling: Sampling = Sampling()) -> Iterator[Generation]:
         """Yield increments as the server sends them. Streams are neither remembered nor counted as under way."""
@@ -199,8 +201,7 @@ class EndpointModel:
     def _score(self, request: Continuation, scorer: RemoteScorer, top: int) -> Score:
         return scorer.score(request, top) if request.text else Score(0.0, (), (), 0, True)
 
-    def _generate(self, prompt: Prompt, sampling: Sampling) -> Generation:
-        path, body = self._request(prompt, sampling)
+    def _generate(self, prompt: Prompt, sampling: Sampling, path: str, body: dict[str, Any]) -> Generation:
         return self.remote.ask(path, body, lambda answer: self._generation(answer, prompt, sampling, path))
 
     def _generation(self, answer: Any, prompt: Prompt, sampling: Sampling, path: str) -> Generation:

@@ -54,7 +54,8 @@ def encode(server: Tokenizing, request: Continuation) -> tuple[list[Token], list
             raise server.remote.lacks(
                 "cannot score a text without context: its tokenizer has no token for the beginning"
             )
-        return prefix[:1], server.tokens(continuation, False)
+        target = server.tokens(continuation, False)
+        return prefix[:1], target[1:] if target[:1] == prefix[:1] else target  # the text may bring it
     before = _without_doubled_start(server, bare, special)
     whole = _without_doubled_start(server, bare + continuation, special)
     target = whole[len(before) :]
