@@ -124,3 +124,27 @@ def test_what_was_finished_is_kept_and_the_same_call_goes_on(
         done = evaluate_recorded(load_model(chat.url, **options), task, store=store, style="chat").evaluation
         assert done.reused == 32
         assert done.summary["accuracy"].value == 1.0
+
+
+def test_options_of_the_command_line(
+    chat: Chat,
+    task: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A run that another store knows nothing of is answered from the responses that were kept."""
+
+    def measure(store: str, *more: str) -> None:
+        command = ["steelyard", "eval", chat.url, "--task", str(task), "--style", "chat", "--json"]
+        kept = ["--cache-responses", str(tmp_path / "kept"), "--timeout", "5", "--store", str(tmp_path / store)]
+        monkeypatch.setattr(sys, "argv", [*command, *kept, *more])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        assert stop.value.code == 0
+        assert json.loads(capsys.readouterr().out)
+
+    measure("one.db")
+    assert chat.answered == 48
+    measure("two.db")
+    assert chat.answered == 48

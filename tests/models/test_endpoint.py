@@ -1,126 +1,25 @@
 from __future__ import annotations
 
-import json
-import threading
 import time
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 
+from models.http_server import Reply, Server, choices, delta, drop, echo, half, hang, honest, logprob_of, sse
 from steelyard.contracts import Continuation, LanguageModel, Message, Sampling
 from steelyard.errors import CapabilityError, EndpointError, UsageError
 from steelyard.models.endpoint import EndpointModel
 
 CHAT = [Message("user", "What is the capital of France?")]
-Reply = tuple[int, Any]
-
-
-class Server:
-    """A small server on the loopback; ``answer(path, body)`` returns a status and JSON, text, or an action."""
-
-    def __init__(self) -> None:
-        self.requests: list[tuple[str, dict[str, Any], str | None]] = []
-        self.busy = self.busiest = 0
-        self.answer: Callable[[str, dict[str, Any]], Any] = honest
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                outer.respond(self, body)
-
-            def do_GET(self) -> None:
-                outer.respond(self, {})
-
-            def log_message(self, *_: Any) -> None:
-                """Be quiet."""
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self.server.server_address[1]}/v1"
-        threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
-
-    def respond(self, handler: BaseHTTPRequestHandler, body: dict[str, Any]) -> None:
-        path = handler.path.removeprefix("/v1/")
-        self.requests.append((path, body, handler.headers.get("Authorization")))
-        self.busy += 1
-        self.busiest = max(self.busiest, self.busy)
-        try:
-            self.send(handler, self.answer(path, body))
-        finally:
-            self.busy -= 1
-
-    def send(self, handler: BaseHTTPRequestHandler, reply: Any) -> None:
-        if callable(reply):
-            reply(handler)
-            return
-        status, content = reply
-        data = (content if isinstance(content, str) else json.dumps(content)).encode()
-        handler.send_response(status)
-        handler.send_header("Content-Length", str(len(data)))
-        handler.end_headers()
-        handler.wfile.write(data)
 
 
 @pytest.fixture
 def server() -> Iterator[Server]:
     running = Server()
     yield running
-    running.server.shutdown()
-    running.server.server_close()
-
-
-def tokens_of(text: str) -> list[str]:
-    """Words with the space before them."""
-    import re
-
-    return re.findall(r"\s*\S+", text)
-
-
-def logprob_of(token: str) -> float:
-    return -float(len(token))
-
-
-def echo(prompt: str, count: int) -> dict[str, Any]:
-    tokens = tokens_of(prompt) + [" new"] * count
-    offsets = [sum(len(t) for t in tokens[:i]) for i in range(len(tokens))]
-    return {
-        "text": "".join(tokens),
-        "finish_reason": "length",
-        "logprobs": {
-            "tokens": tokens,
-            "token_logprobs": [None] + [logprob_of(t) for t in tokens[1:]],
-            "top_logprobs": [None] + [{t: logprob_of(t), "x": -4.5} for t in tokens[1:]],
-            "text_offset": offsets,
-        },
-    }
-
-
-def honest(path: str, body: dict[str, Any]) -> Reply:
-    """What a complete server answers."""
-    usage = {"prompt_tokens": 5, "completion_tokens": 2}
-    if path == "models":
-        return 200, {"data": [{"id": "m", "max_model_len": 4096}]}
-    if path == "embeddings":
-        data = [{"index": i, "embedding": [float(len(t)), 1.0]} for i, t in enumerate(body["input"])]
-        return 200, {"data": data[::-1]}
-    if path == "completions" and body.get("echo"):
-        return 200, {"choices": [echo(body["prompt"], body["max_tokens"])]}
-    if path == "completions":
-        return 200, {"choices": [{"text": f" [{body['prompt']}]", "finish_reason": "length"}], "usage": usage}
-    content = f"<{body['messages'][-1]['content']}>"
-    logprobs = None
-    if body.get("logprobs"):
-        logprobs = {
-            "content": [{"token": content, "logprob": -0.5, "top_logprobs": [{"token": "a", "logprob": -2}]}]
-        }
-    choice = {"message": {"role": "assistant", "content": content}, "finish_reason": "stop", "logprobs": logprobs}
-    return 200, {"choices": [choice], "usage": usage}
+    running.close()
 
 
 def model_for(server: Server, **options: Any) -> EndpointModel:
@@ -202,25 +101,6 @@ def test_embeddings_are_unit_vectors_in_order(server: Server) -> None:
         model_for(server).embed(["a"])
 
 
-def sse(events: list[Any], *, end: bool = True) -> Callable[[Any], None]:
-    def write(handler: Any) -> None:
-        handler.send_response(200)
-        handler.send_header("Content-Type", "text/event-stream")
-        handler.send_header("Connection", "close")
-        handler.end_headers()
-        for event in events:
-            handler.wfile.write(f"data: {event if isinstance(event, str) else json.dumps(event)}\n\n".encode())
-        if end:
-            handler.wfile.write(b"data: [DONE]\n\n")
-        handler.close_connection = True
-
-    return write
-
-
-def delta(text: str, reason: str | None = None) -> dict[str, Any]:
-    return {"choices": [{"delta": {"content": text}, "finish_reason": reason}]}
-
-
 def test_streaming(server: Server) -> None:
     events = [delta("Par"), delta("is"), delta("", "length"), {"choices": [], "usage": {"completion_tokens": 2}}]
 
@@ -250,32 +130,10 @@ def test_broken_streams(server: Server, reply: Any, message: str) -> None:
         list(model_for(server).stream(CHAT))
 
 
-def hang(handler: Any) -> None:
-    time.sleep(0.6)
-    handler.close_connection = True
-
-
-def drop(handler: Any) -> None:
-    handler.connection.close()
-    handler.close_connection = True
-
-
-def half(handler: Any) -> None:
-    handler.send_response(200)
-    handler.send_header("Content-Length", "1000")
-    handler.end_headers()
-    handler.wfile.write(b'{"choices": [')
-    handler.close_connection = True
-
-
-def choices(*items: Any) -> dict[str, Any]:
-    return {"choices": list(items)}
-
-
 @pytest.mark.parametrize(
     ("reply", "message", "tries"),
     [
-        (hang, "no answer within 0.2 s", 1),
+        (hang, "no answer within 0.8 s", 3),
         (drop, "connection broke", 3),
         (half, "connection broke", 3),
         ((500, "internal\nerror"), "status 500: internal error", 3),
@@ -297,28 +155,27 @@ def test_bad_servers_give_one_line(
     server: Server, reply: Any, message: str, tries: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("STEELYARD_TEST_KEY", "sk-secret-42")
-    server.answer = lambda path, body: reply
-    model = model_for(server, timeout=0.2, api_key_env="STEELYARD_TEST_KEY")
+    server.answer = lambda path, body: reply if path == "chat/completions" else honest(path, body)
+    model = model_for(server, timeout=0.8, api_key_env="STEELYARD_TEST_KEY")
     with pytest.raises(EndpointError, match=message) as caught:
         model.generate([CHAT])
     line = str(caught.value)
     assert "\n" not in line
     assert server.url in line
     assert "sk-secret" not in line
-    assert len(server.requests) == tries
+    assert len(server.asked("chat/completions")) == tries
 
 
-@pytest.mark.parametrize("failure", [(500, "oops"), (429, "slow down"), drop])
+@pytest.mark.parametrize("failure", [(500, "oops"), (429, "slow down"), drop, hang])
 def test_passing_troubles_are_tried_again(server: Server, failure: Any) -> None:
     replies = iter([failure, failure])
-    server.answer = lambda path, body: next(replies, None) or honest(path, body)
-    assert model_for(server).generate([CHAT])[0].text == "<What is the capital of France?>"
-    assert len(server.requests) == 3
+    server.answer = lambda path, body: (body and next(replies, None)) or honest(path, body)
+    assert model_for(server, timeout=0.8).generate([CHAT])[0].text == "<What is the capital of France?>"
+    assert len(server.asked("chat/completions")) == 3
 
 
 def test_unreachable_server(server: Server) -> None:
-    server.server.shutdown()
-    server.server.server_close()
+    server.close()
     model = model_for(server, retries=1)
     with pytest.raises(EndpointError, match="cannot connect"):
         model.generate([CHAT])

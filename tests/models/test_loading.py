@@ -137,7 +137,7 @@ def test_endpoint_that_is_not_there(server: Any) -> None:
     free = HTTPServer(("127.0.0.1", 0), Models)
     port = free.server_port
     free.server_close()
-    with pytest.raises(EndpointError, match=r"no answer .*; is the server running\?"):
+    with pytest.raises(EndpointError, match=r"cannot connect .*; is the server running\?"):
         load_model(f"http://127.0.0.1:{port}/v1", timeout=2.0)
 
 

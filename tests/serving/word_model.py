@@ -16,6 +16,7 @@ from steelyard.contracts import (
     ModelCard,
     Prompt,
     Sampling,
+    Samplings,
     Score,
     Usage,
 )
@@ -68,8 +69,9 @@ class WordModel:
         ranked = sorted({token: -float(len(token)), " the": -1.5}.items(), key=lambda item: -item[1])
         return dict(ranked[:top])
 
-    def generate(self, prompts: Sequence[Prompt], sampling: Sampling = GREEDY) -> list[Generation]:
-        return [self._generate(prompt, sampling) for prompt in prompts]
+    def generate(self, prompts: Sequence[Prompt], sampling: Samplings = GREEDY) -> list[Generation]:
+        each = [sampling] * len(prompts) if isinstance(sampling, Sampling) else sampling
+        return [self._generate(prompt, one) for prompt, one in zip(prompts, each, strict=True)]
 
     def _generate(self, prompt: Prompt, sampling: Sampling) -> Generation:
         with self._lock:

@@ -9,6 +9,7 @@ from steelyard.contracts import Continuation, Message, OpenWeights, PromptStyle,
 from steelyard.errors import InputError
 from steelyard.systems.loading import load
 from steelyard.systems.system import System
+from steelyard.systems.system_file import read_system, write_system
 
 
 @pytest.fixture
@@ -76,3 +77,16 @@ def test_a_real_system_answers(smollm2_folder: Path, tmp_path: Path) -> None:
     ask = [Message("user", "What is the capital of France? Answer with one word.")]
     assert "Paris" in system.generate([ask], Sampling(max_tokens=12))[0].text
     assert len(system.model.module.model.layers) == 28
+
+
+def test_how_an_endpoint_is_asked(tmp_path: Path) -> None:
+    file = system_in(
+        tmp_path,
+        "model: http://127.0.0.1:1/v1#m?retries=1\n"
+        "endpoint: {timeout: 120, concurrency: 2, response_cache: ./answers}\n",
+    )
+    model: Any = load(file, concurrency=3)
+    assert (model.model, model.concurrency) == ("m", 3)
+    assert (model.transport.timeout, model.transport.retries) == (120, 1)
+    assert model.transport.cache.folder == tmp_path / "answers"
+    assert read_system(write_system(tmp_path / "again.yaml", read_system(file))) == read_system(file)

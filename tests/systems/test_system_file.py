@@ -64,6 +64,15 @@ BAD = {
         "model: x\nprompt:\n  examples:\n  - {prompt: a, anwser: b}\n",
         "prompt.examples.0.anwser|prompt.examples.0.answer",
     ),
+    "endpoint of no address": (
+        "model: x\nendpoint: {timeout: 3}\n",
+        "best.yaml:2: endpoint: 'x' is no address; remove the section",
+    ),
+    "unknown endpoint key": (
+        "model: http://h/v1\nendpoint: {timout: 3}\n",
+        "endpoint.timout: unknown key; did you mean 'timeout'",
+    ),
+    "endpoint value": ("model: http://h/v1\nendpoint: {retries: -3}\n", "endpoint.retries: .*-3"),
     "style": ("model: x\nprompt: {style: fancy}\n", "best.yaml:2: prompt.style: .*'plain', 'chat' or 'raw'"),
     "negative shots": ("model: x\nprompt: {shots: -1}\n", "prompt.shots: .*-1"),
     "shots as text": ("model: x\nprompt: {shots: two}\n", "prompt.shots: "),

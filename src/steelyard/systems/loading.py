@@ -42,10 +42,15 @@ def assemble(
     """Load the model that ``system`` names, apply its parts and put it behind its prompt style.
 
     ``path`` is where the file lies: paths in it that start with a dot, and that of its calibration texts, are
-    relative to its folder.
+    relative to its folder. ``options`` go before those of the file's ``endpoint`` section.
     """
     from steelyard.models.loading import load_model
 
+    if system.endpoint is not None:
+        stated = system.endpoint.model_dump(exclude_none=True)
+        if "response_cache" in stated:
+            stated["response_cache"] = _resolved(stated["response_cache"], path)
+        options = {**stated, **options}
     model = load_model(_resolved(system.model, path), **options)
     if system.weights:
         from steelyard.compression.apply import apply_parts
@@ -67,7 +72,7 @@ def _calibration(system: SystemFile, path: Path | None, given: Texts | None) -> 
     return read_calibration(folder / system.calibration)
 
 
-def _resolved(model: str, path: Path | None) -> str:
-    if path is not None and model.startswith(("./", "../")):
-        return str(path.parent / model)
-    return model
+def _resolved(name: str, path: Path | None) -> str:
+    if path is not None and name.startswith(("./", "../")):
+        return str(path.parent / name)
+    return name

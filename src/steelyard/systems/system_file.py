@@ -6,7 +6,8 @@
 
 Keys: ``model`` (whatever can be loaded by name; a path that starts with a dot is relative to the file),
 ``weights`` (compression parts in order), ``calibration`` (texts for parts that need them, relative to the
-file), ``prompt`` (style, shots, seed, instruction, examples). Nothing else is understood, and said so.
+file), ``endpoint`` (how to ask a model that is an address: timeout, concurrency ...), ``prompt`` (style, shots,
+seed, instruction, examples). Nothing else is understood, and said so.
 """
 
 from __future__ import annotations
@@ -25,7 +26,10 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    NonNegativeFloat,
     NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
     ValidationError,
     model_validator,
 )
@@ -33,6 +37,7 @@ from pydantic import (
 from steelyard import parts as registry
 from steelyard.contracts import Example, PromptStyle
 from steelyard.errors import InputError, UsageError
+from steelyard.models.endpoint_address import is_address
 from steelyard.systems.yaml_files import compose, value_of
 
 SUFFIXES = (".yaml", ".yml")
@@ -96,12 +101,24 @@ class PromptSection(_Section):
         )
 
 
+class EndpointSection(_Section):
+    """The ``endpoint`` section; see :class:`~steelyard.models.endpoint.EndpointModel`."""
+
+    api_key_env: str | None = None
+    timeout: PositiveFloat | None = None
+    concurrency: PositiveInt | None = None
+    retries: NonNegativeInt | None = None
+    backoff: NonNegativeFloat | None = None
+    response_cache: str | None = None
+
+
 class SystemFile(_Section):
     """A system file as data."""
 
     model: str = Field(min_length=1)
     weights: list[Annotated[dict[str, dict[str, Any]], BeforeValidator(_one_part)]] = Field(default_factory=list)
     calibration: str | None = None
+    endpoint: EndpointSection | None = None
     prompt: PromptSection | None = None
 
 
@@ -126,6 +143,10 @@ def read_system(path: str | Path) -> SystemFile:
         system = SystemFile.model_validate(data)
     except ValidationError as error:
         raise InputError(_explain(error, file, root)) from error
+    if system.endpoint is not None and not is_address(system.model):
+        raise InputError(
+            f"{file}:{_line(root, ('endpoint',))}: endpoint: {system.model!r} is no address; remove the section"
+        )
     for index, entry in enumerate(system.weights):
         _check_part(entry, f"{file}:{_line(root, ('weights', index))}: weights")
     return system
@@ -145,6 +166,8 @@ def system_text(system: SystemFile, comment: Sequence[str] = ()) -> str:
         data["weights"] = [_plain_data(entry) for entry in system.weights]
     if system.calibration is not None:
         data["calibration"] = system.calibration
+    if system.endpoint is not None:
+        data["endpoint"] = system.endpoint.model_dump(exclude_none=True)
     if system.prompt is not None:
         data["prompt"] = {"style": system.prompt.style} | system.prompt.model_dump(exclude_defaults=True)
     header = "".join(f"# {line}".rstrip() + "\n" for text in comment for line in text.splitlines())
@@ -198,6 +221,8 @@ def _explain(error: ValidationError, file: Path, root: yaml.Node | None) -> str:
 
 
 def _keys_at(location: Sequence[int | str]) -> list[str]:
+    if location[:1] == ("endpoint",):
+        return list(EndpointSection.model_fields)
     if location[:1] == ("prompt",):
         return list((ExampleSection if "examples" in location else PromptSection).model_fields)
     return list(SystemFile.model_fields)
