@@ -23,6 +23,9 @@ def command(
     allow_pickle: Annotated[
         bool, typer.Option("--allow-pickle", help="Take pickled weights, read as plain tensors only.")
     ] = False,
+    on: Annotated[
+        str | None, typer.Option("--on", help="ray, or ray:ADDRESS: share the work over a Ray cluster.")
+    ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Write the HTML report here.")] = None,
     store: StoreOption = None,
     json: JsonFlag = False,
@@ -35,13 +38,14 @@ def command(
 
     with progress() as bars:
         result = evaluate_recorded(
-            load(model, allow_pickle=True) if allow_pickle else model,
+            load(model, allow_pickle=True, on=on) if allow_pickle else model,
             task,
             style=style,
             shots=shots,
             metric=metric,
             samples=samples,
             seed=seed,
+            on=None if allow_pickle else on,
             store=store,
             progress=bars,
         )
