@@ -17,11 +17,11 @@ import transformers
 from safetensors.torch import load_file, save_file
 
 from steelyard.contracts import AppliedPart
-from steelyard.errors import ModelError, SteelyardError, UsageError
+from steelyard.errors import ModelError, UsageError
 from steelyard.models.checkpoint import bfloat16_pays, read_checkpoint, torch_dtype
-from steelyard.models.checkpoint_files import Pooling, check_safetensors, inspect_folder, licence_of, read_pooling
+from steelyard.models.checkpoint_files import check_safetensors, inspect_folder, licence_of
 from steelyard.models.quantized import Int8Linear, int8_names, replace_linears
-from tiny import tiny_config, tiny_llama, tiny_tokenizer
+from tiny import tiny_llama, tiny_tokenizer
 
 IDS = torch.tensor([[5, 9, 200, 12, 40]])
 
@@ -269,8 +269,8 @@ SPOILT: dict[str, tuple[Callable[[Path], Any], str]] = {
     "broken record": (write("steelyard.json", "{"), r"steelyard\.json:1: not valid JSON"),
     "record of odd parts": (write("steelyard.json", '{"parts": ["int8"]}'), "`parts` is not a list of name and"),
     "odd module": (
-        write("modules.json", '[{"type": "a.Dense", "path": "2_Dense"}]'),
-        r"modules\.json: module 'Dense' is not supported",
+        write("modules.json", '[{"type": "a.LSTM", "path": "2_LSTM"}]'),
+        r"modules\.json: module 'LSTM' is not supported",
     ),
 }
 
@@ -296,52 +296,3 @@ def test_inspection_reads_no_weights(folder: Path, monkeypatch: pytest.MonkeyPat
     assert files.weights == (folder / "model.safetensors",)
     assert files.config["model_type"] == "llama"
     assert check_safetensors(files.weights[0])["model.norm.weight"]["shape"] == [32]
-
-
-# ----------------------------------------------------------------------------- sentence-transformers
-
-
-def make_pooling(folder: Path, settings: dict[str, Any], *, normalise: bool = True) -> None:
-    kinds = [("Transformer", ""), ("Pooling", "1_Pooling"), *([("Normalize", "2_Normalize")] if normalise else [])]
-    modules = [
-        {"idx": i, "type": f"sentence_transformers.models.{k}", "path": p} for i, (k, p) in enumerate(kinds)
-    ]
-    (folder / "modules.json").write_text(json.dumps(modules))
-    (folder / "1_Pooling").mkdir()
-    (folder / "1_Pooling" / "config.json").write_text(json.dumps(settings))
-
-
-@pytest.mark.parametrize(
-    ("settings", "expected"),
-    [
-        ({"pooling_mode_cls_token": False, "pooling_mode_mean_tokens": True}, "mean"),
-        ({"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False}, "cls"),
-        ({"pooling_mode_lasttoken": True}, "last"),
-        ({"pooling_mode": "lasttoken"}, "last"),
-        ({"pooling_mode": "max"}, "max"),
-    ],
-)
-def test_pooling_is_read(tmp_path: Path, settings: dict[str, Any], expected: str) -> None:
-    make_pooling(tmp_path, settings)
-    (tmp_path / "sentence_bert_config.json").write_text('{"max_seq_length": 256}')
-    assert read_pooling(tmp_path) == Pooling(expected, True, 256)
-
-
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {"pooling_mode_mean_tokens": True, "pooling_mode_max_tokens": True},
-        {"pooling_mode_weightedmean_tokens": True},
-        {"pooling_mode": "attention"},
-        {},
-    ],
-)
-def test_unknown_pooling_is_refused(tmp_path: Path, settings: dict[str, Any]) -> None:
-    make_pooling(tmp_path, settings)
-    with pytest.raises(SteelyardError, match="is not supported"):
-        read_pooling(tmp_path)
-
-
-def test_folder_without_modules_pools_nowhere(tiny_folder: Path) -> None:
-    assert read_pooling(tiny_folder) is None
-    assert tiny_config().model_type == "llama"

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -19,7 +20,7 @@ from steelyard.contracts import (
     Sampling,
     StreamingModel,
 )
-from steelyard.errors import CapabilityError, ModelError
+from steelyard.errors import CapabilityError, ModelError, UsageError
 from steelyard.models.checkpoint import read_checkpoint
 from steelyard.models.families import family_of
 from steelyard.models.probing import probe
@@ -59,6 +60,26 @@ def test_verbs_reach_the_engine(engines: Any) -> None:
     assert "".join(part.text for part in model.stream([Message("user", "Hi")], settings)) == answer.text
     assert model.embed(["a", "b"]).shape == (2, 32)
     assert model.hidden(["a"], [0])[0].shape[0] == 1
+
+
+def test_another_pooling_is_another_fingerprint_and_survives_saving(engines: Any, tmp_path: Path) -> None:
+    model = model_of(engines("llama").module)
+    other = model.with_pooling(mode="eos", prompts={"query": "Question: "}, max_length=9)
+    assert other.module is model.module
+    assert (
+        len({model.card.fingerprint, other.card.fingerprint, other.with_pooling(mode="max").card.fingerprint}) == 3
+    )
+    texts = ["The quick brown fox jumps over the lazy dog", "a", ""]
+    assert not np.allclose(other.embed(texts), model.embed(texts), atol=1e-3)
+    assert len(other.embed_tokens(["The quick brown fox jumps over the lazy dog"], "query")[0]) == 9
+    read = read_checkpoint(other.save(tmp_path / "saved"))
+    assert read.pooling == other.pooling
+    back = TransformersModel(read.module, read.tokenizer, model.card, model.family, pooling=read.pooling)
+    for role in ("query", "document"):
+        assert np.array_equal(back.embed(texts, role), other.embed(texts, role))
+    assert not (model.save(tmp_path / "plain") / "modules.json").exists()
+    with pytest.raises(UsageError, match="no setting 'prompt'; did you mean 'prompts'"):
+        model.with_pooling(prompt="x")
 
 
 def test_missing_capabilities_are_named(engines: Any) -> None:

@@ -29,6 +29,9 @@ def command(
     cache_responses: Annotated[
         Path | None, typer.Option("--cache-responses", help="Endpoints: keep every answer in this folder.")
     ] = None,
+    on: Annotated[
+        str | None, typer.Option("--on", help="ray, or ray:ADDRESS: share the work over a Ray cluster.")
+    ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Write the HTML report here.")] = None,
     store: StoreOption = None,
     json: JsonFlag = False,
@@ -47,13 +50,14 @@ def command(
     options = {name: value for name, value in given.items() if value is not None}
     with progress() as bars:
         result = evaluate_recorded(
-            load(model, **options) if options else model,
+            load(model, on=on, **options) if options else model,
             task,
             style=style,
             shots=shots,
             metric=metric,
             samples=samples,
             seed=seed,
+            on=None if options else on,
             store=store,
             progress=bars,
         )

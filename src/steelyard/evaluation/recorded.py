@@ -20,6 +20,9 @@ from steelyard.runs.environment import environment
 from steelyard.runs.store import RunStore
 from steelyard.systems.loading import load
 
+CHUNK = 32
+"""Samples asked, and then kept, at a time."""
+
 
 @dataclass(frozen=True, slots=True)
 class RecordedEvaluation:
@@ -37,6 +40,7 @@ def evaluate_recorded(
     progress: Progress | None = None,
     metric: str | None = None,
     samples: int | None = None,
+    on: str | None = None,
     **style: Any,
 ) -> RecordedEvaluation:
     """Measure ``model`` on ``task`` and note the run; what the store already has is not measured again.
@@ -48,6 +52,8 @@ def evaluate_recorded(
         progress: told of every finished chunk.
         metric: what ranks systems on this task (default: the task's own).
         samples: measure only the first so many.
+        on: ``ray`` or ``ray:ADDRESS``: the workers of a Ray cluster load the model and share the samples; results
+            are written here, so a worker that dies loses none.
         **style: ``style``, ``shots`` and ``seed`` of the prompt; what is not given is as the system says.
 
     Example::
@@ -57,19 +63,27 @@ def evaluate_recorded(
     loaded = load_task(task, metric=metric) if isinstance(task, str | Path) else task
     opened = store if isinstance(store, RunStore) else RunStore.open(store)
     try:
-        system = load(model) if isinstance(model, str) else model
+        system = _loaded(model, on)
         asked = _style(system, style)
         ids = [sample.id for sample in loaded.samples()[:samples]]
         name = model if isinstance(model, str) else system.card.name
         settings = {"task": str(loaded.path), "model": name, "metric": loaded.metric, "samples": samples}
-        run_id = opened.start("eval", {**settings, **style_record(asked)})
+        run_id = opened.start("eval", {**settings, **({"on": on} if on else {}), **style_record(asked)})
         try:
-            done = evaluate(system, loaded, style=asked, store=opened, sample_ids=ids, progress=progress)
+            done = evaluate(
+                system,
+                loaded,
+                style=asked,
+                store=opened,
+                sample_ids=ids,
+                progress=progress,
+                chunk=CHUNK * _workers(system),
+            )
         except SteelyardError as error:
             opened.finish(run_id, "failed", {"error": str(error)})
             raise
         opened.link(run_id, "c01", done.key)
-        command = _command(name, loaded, asked, samples)
+        command = _command(name, loaded, asked, samples, on)
         opened.finish(run_id, "done", eval_record(done, loaded, run_id, command))
     finally:
         if opened is not store:
@@ -208,6 +222,22 @@ def _style(system: LanguageModel, given: Mapping[str, Any]) -> PromptStyle:
     return replace(changed, examples=()) if redrawn else changed
 
 
+def _loaded(model: str | LanguageModel, on: str | None) -> LanguageModel:
+    if isinstance(model, str):
+        return load(model, on=on)
+    if on is not None:
+        raise UsageError("--on needs the model by name, for the workers to load it; this one is loaded already")
+    return model
+
+
+def _workers(model: LanguageModel) -> int:
+    """How many workers share the work: each gets a chunk of its own in every call."""
+    from steelyard.models.ray_model import RayModel
+
+    asked, _ = unwrapped(model)
+    return asked.plan.workers if isinstance(asked, RayModel) else 1
+
+
 def _stored(store: RunStore, run: str) -> tuple[str, list[Result], Mapping[str, Any]]:
     """Name, results and record of an eval run, or of one candidate of a tune as ``run:candidate``."""
     run_id, _, label = run.partition(":")
@@ -231,7 +261,7 @@ def _distinct(first: str, second: str) -> tuple[str, str]:
     return (first, second) if first != second else (f"{first} (first)", f"{second} (second)")
 
 
-def _command(name: str, task: FileTask, style: PromptStyle, samples: int | None) -> str:
+def _command(name: str, task: FileTask, style: PromptStyle, samples: int | None, on: str | None = None) -> str:
     words = [
         "steelyard",
         "eval",
@@ -245,4 +275,5 @@ def _command(name: str, task: FileTask, style: PromptStyle, samples: int | None)
     ]
     words += ["--seed", str(style.seed)] if style.seed else []
     words += ["--samples", str(samples)] if samples else []
+    words += ["--on", on] if on else []
     return shlex.join([*words, "--metric", task.metric])

@@ -14,8 +14,9 @@ from typing import Any
 
 from steelyard.contracts import AppliedPart
 from steelyard.errors import ModelError, SteelyardError, UsageError
-from steelyard.models.checkpoint_files import CheckpointFiles, Pooling, inspect_folder, licence_of, read_pooling
+from steelyard.models.checkpoint_files import CheckpointFiles, inspect_folder, licence_of
 from steelyard.models.family_data import FAMILIES
+from steelyard.models.pooling import Pooling, read_pooling
 from steelyard.models.quiet import quiet
 
 DTYPES = ("auto", "fastest", "float32", "bfloat16", "float16")

@@ -11,7 +11,7 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from steelyard.errors import ModelError, UsageError
 
@@ -36,14 +36,6 @@ class CheckpointFiles:
         """Text recorded in steelyard.json under ``key`` (name, licence, source), or None."""
         value = self.record.get(key)
         return value if isinstance(value, str) and value else None
-
-
-class Pooling(NamedTuple):
-    """How a sentence-transformers model turns token vectors into one: its mode, and whether to normalise."""
-
-    mode: str
-    normalise: bool
-    max_length: int | None = None
 
 
 def inspect_folder(folder: Path, *, allow_pickle: bool = False) -> CheckpointFiles:
@@ -155,48 +147,6 @@ def check_safetensors(file: Path) -> dict[str, Any]:
     if size != needed:
         raise ModelError(f"{file}: truncated: {size:,} bytes, its header announces {needed:,}; fetch it again")
     return tensors
-
-
-_POOLING_FLAGS = {
-    "pooling_mode_mean_tokens": "mean",
-    "pooling_mode_cls_token": "cls",
-    "pooling_mode_max_tokens": "max",
-    "pooling_mode_lasttoken": "last",
-}
-
-
-def read_pooling(folder: Path) -> Pooling | None:
-    """How a sentence-transformers folder pools, or None where it is not one.
-
-    Raises:
-        ModelError: a module or a pooling mode that Steelyard does not know.
-    """
-    place = folder / "modules.json"
-    if not place.exists():
-        return None
-    try:
-        modules = json.loads(place.read_text(encoding="utf-8"))
-        kinds = {str(module["type"]).rsplit(".", 1)[-1]: str(module["path"]) for module in modules}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"{place}: not a list of sentence-transformers modules; restore the file") from error
-    unknown = set(kinds) - {"Transformer", "Pooling", "Normalize"}
-    if unknown:
-        raise ModelError(
-            f"{place}: module {min(unknown)!r} is not supported, only Transformer, Pooling, Normalize"
-        )
-    settings = read_json(folder / Path(kinds.get("Pooling", "1_Pooling")).name / "config.json")
-    modes = [
-        _POOLING_FLAGS.get(key, key) for key, on in settings.items() if key.startswith("pooling_mode_") and on
-    ]
-    if settings.get("pooling_mode"):  # newer versions write one name instead of a flag per mode
-        modes = [str(settings["pooling_mode"]).replace("lasttoken", "last")]
-    if len(modes) != 1 or modes[0] not in _POOLING_FLAGS.values():
-        raise ModelError(
-            f"{folder}: pooling {' + '.join(modes) or '?'} is not supported; only mean, cls, max or last"
-        )
-    limits = folder / "sentence_bert_config.json"
-    longest = read_json(limits).get("max_seq_length") if limits.exists() else None
-    return Pooling(modes[0], "Normalize" in kinds, longest if isinstance(longest, int) else None)
 
 
 def licence_of(folder: Path) -> str | None:

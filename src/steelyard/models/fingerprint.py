@@ -70,11 +70,29 @@ def fingerprint_folder(folder: Path, *, remember: bool = True) -> str:
     for name in _JSON_FILES:
         if (folder / name).is_file():
             entries[name] = _digest(_without(_read_json(folder / name), _INCIDENTAL))
+    entries.update(_embedding_entries(folder, remember))
     own = folder / "steelyard.json"
     if own.is_file():
         record = _read_json(own)
         entries[own.name] = _digest({key: record.get(key) or [] for key in ("parts", "int8")})
     return _digest(entries)[:32]
+
+
+def _embedding_entries(folder: Path, remember: bool) -> dict[str, str]:
+    """Hashes of what else bears on an embedder's vectors: its prefixes, and layers behind its pooling."""
+    entries: dict[str, str] = {}
+    prompts = folder / "config_sentence_transformers.json"
+    if prompts.is_file():
+        said = _read_json(prompts)
+        kept = {key: said[key] for key in ("prompts", "default_prompt_name") if said.get(key)}
+        if any(kept.get("prompts", {}).values()):
+            entries[prompts.name] = _digest(kept)
+    for file in sorted(folder.glob("[0-9]*_Dense/*")):
+        if file.suffix in WEIGHT_SUFFIXES:
+            entries[f"{file.parent.name}/{file.name}"] = file_sha256(file, remember=remember)
+        elif file.name == "config.json":
+            entries[f"{file.parent.name}/{file.name}"] = _digest(_read_json(file))
+    return entries
 
 
 def fingerprint_of(base: str, parts: Sequence[AppliedPart | Mapping[str, Any]] = ()) -> str:

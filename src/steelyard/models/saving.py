@@ -16,6 +16,7 @@ from typing import Any
 
 from steelyard.contracts import ModelCard
 from steelyard.errors import ModelError
+from steelyard.models.pooling import Pooling, write_pooling
 from steelyard.models.quantized import int8_names
 from steelyard.models.quiet import quiet
 
@@ -23,7 +24,9 @@ RECORD = "steelyard.json"
 FORMAT = 1
 
 
-def save_checkpoint(folder: Path, module: Any, tokenizer: Any, card: ModelCard) -> Path:
+def save_checkpoint(
+    folder: Path, module: Any, tokenizer: Any, card: ModelCard, pooling: Pooling | None = None
+) -> Path:
     """Write ``folder`` beside its final place, then put it there in one step.
 
     An existing folder is replaced only if it is empty or holds a checkpoint of Steelyard's; anything else, an
@@ -36,7 +39,7 @@ def save_checkpoint(folder: Path, module: Any, tokenizer: Any, card: ModelCard) 
         folder.parent.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(new, ignore_errors=True)
         new.mkdir()
-        write_checkpoint(new, module, tokenizer, card)
+        write_checkpoint(new, module, tokenizer, card, pooling)
         _put(new, folder)
     except Exception as error:
         shutil.rmtree(new, ignore_errors=True)
@@ -46,12 +49,20 @@ def save_checkpoint(folder: Path, module: Any, tokenizer: Any, card: ModelCard) 
     return folder
 
 
-def write_checkpoint(folder: Path, module: Any, tokenizer: Any, card: ModelCard) -> None:
-    """Write configuration, tensors, tokenizer and ``steelyard.json`` into an existing folder."""
+def write_checkpoint(
+    folder: Path, module: Any, tokenizer: Any, card: ModelCard, pooling: Pooling | None = None
+) -> None:
+    """Write configuration, tensors, tokenizer and ``steelyard.json`` into an existing folder.
+
+    With a ``pooling`` also the files of sentence-transformers that say how texts are embedded: without them a
+    saved embedder would forget its limit, its prefixes and how it pools.
+    """
     names = int8_names(module)
     with quiet():
         module.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
+    if pooling is not None:
+        write_pooling(folder, pooling, int(module.get_input_embeddings().embedding_dim))
     (folder / RECORD).write_text(json.dumps(record_of(card, names), indent=2) + "\n", encoding="utf-8")
 
 

@@ -21,12 +21,13 @@ from steelyard.contracts import (
     Score,
     TextRole,
 )
-from steelyard.errors import CapabilityError
+from steelyard.errors import CapabilityError, UsageError
 from steelyard.models import embedding, generation, scoring
-from steelyard.models.checkpoint_files import Pooling
 from steelyard.models.fingerprint import fingerprint_of
 from steelyard.models.forward import Engine
+from steelyard.models.pooling import Pooling, pooling_record
 from steelyard.models.saving import save_checkpoint
+from steelyard.parts import nearest
 
 if TYPE_CHECKING:
     import numpy as np
@@ -103,12 +104,36 @@ class TransformersModel:
         return generation.stream(self.engine, prompt, sampling)
 
     def embed(self, texts: Sequence[str], role: TextRole = "document") -> NDArray[np.float32]:
-        """Unit vectors, float32 (n, d); texts longer than the model takes are cut on the right.
+        """Unit vectors, float32 (n, d), of texts behind their role's prefix, where the checkpoint has one.
 
-        Queries and documents are treated alike.
+        Texts longer than the model takes are cut on the right, with a line in the log.
         """
         self._need("embed")
-        return embedding.embed(self.engine, texts, self.pooling or embedding.MEAN)
+        return embedding.embed(self.engine, texts, self.pooling or embedding.MEAN, role)
+
+    def embed_tokens(self, texts: Sequence[str], role: TextRole = "document") -> list[NDArray[np.float32]]:
+        """The unit vector of every token, for late interaction: per text float32 (tokens, width)."""
+        self._need("embed")
+        return embedding.embed_tokens(self.engine, texts, self.pooling or embedding.MEAN, role)
+
+    def with_pooling(self, **changes: Any) -> TransformersModel:
+        """The same weights making their vectors in another way; ``changes`` are fields of ``Pooling``.
+
+        What is embedded changes, so the fingerprint does too. Weights are shared.
+
+            model.with_pooling(mode="eos", prompts={"query": "Instruct: find the answer. Query: "})
+        """
+        pooling = self.pooling or embedding.MEAN
+        known = [field.name for field in dataclasses.fields(Pooling)]
+        for name in changes:
+            if name not in known:
+                raise UsageError(f"with_pooling has no setting {name!r}{nearest(name, known)}")
+        changed = dataclasses.replace(pooling, **changes)
+        entry = {"name": "pooling", "settings": pooling_record(changed)}
+        card = dataclasses.replace(self._card, fingerprint=fingerprint_of(self._card.fingerprint, [entry]))
+        return TransformersModel(
+            self._module, self._tokenizer, card, self._family, batch_tokens=self.batch_tokens, pooling=changed
+        )
 
     def hidden(self, texts: Sequence[str], layers: Sequence[int] | None = None) -> list[NDArray[np.float32]]:
         """Hidden states per text: float32 (layers, tokens, width), layer 0 being the embeddings."""
@@ -131,7 +156,7 @@ class TransformersModel:
 
     def save(self, folder: Path) -> Path:
         """Write a checkpoint folder that :func:`steelyard.load` reads back; all or nothing."""
-        return save_checkpoint(Path(folder), self._module, self._tokenizer, self._card)
+        return save_checkpoint(Path(folder), self._module, self._tokenizer, self._card, self.pooling)
 
     def _need(self, capability: Capability) -> None:
         if capability not in self._card.capabilities:

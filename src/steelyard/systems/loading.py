@@ -3,27 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from steelyard.contracts import LanguageModel, Texts
+from steelyard.errors import UsageError
 from steelyard.systems.system_file import SUFFIXES, SystemFile, read_system
 
 
 def load(
-    name: str | Path, *, calibration: Texts | None = None, cache: bool = True, **options: Any
+    name: str | Path,
+    *,
+    calibration: Texts | None = None,
+    cache: bool = True,
+    on: str | None = None,
+    **options: Any,
 ) -> LanguageModel:
     """Load a system file (``*.yaml``, ``*.yml``) or any name that ``models.load_model`` takes.
 
     ``options`` go to ``load_model`` (``device``, ``dtype``, ``accept_licence`` ...). A system file's parts are
     applied; those that need calibration get ``calibration``, else the texts that the file names. A file
-    without a ``prompt`` section gives the bare model, with its parts.
+    without a ``prompt`` section gives the bare model, with its parts. With ``on="ray"`` (or ``ray:ADDRESS``) the
+    model is loaded by the workers of a Ray cluster and each call is divided among them.
 
     Example:
         >>> load("best.yaml").generate([[Message("user", "What is a steelyard?")]])  # doctest: +SKIP
     """
     from steelyard.models.loading import load_model
 
+    if on is not None:
+        return _on_cluster(name, on, calibration=calibration, cache=cache, **options)
     text = str(name)
     if not text.lower().endswith(SUFFIXES) or "://" in text:
         return load_model(text, **options)
@@ -61,6 +71,28 @@ def assemble(
     from steelyard.systems.system import System
 
     return System(model, system.prompt.to_style(), name=path.stem if path else None)
+
+
+def _on_cluster(name: str | Path, on: str, **options: Any) -> LanguageModel:
+    """A model loaded by the workers of a cluster; a system's prompt style stays here."""
+    from steelyard.models.loading import load_model
+    from steelyard.models.ray_model import RayModel, address_of
+
+    address = address_of(on)
+    text = str(name)
+    if "://" in text:
+        raise UsageError(f"{text} is served elsewhere already; leave --on out")
+    path = Path(name).resolve() if Path(name).exists() else None
+    if not text.lower().endswith(SUFFIXES):
+        loading = {key: value for key, value in options.items() if key not in ("calibration", "cache")}
+        return RayModel(partial(load_model, str(path or text), **loading), address)
+    system = read_system(path or Path(name))
+    model = RayModel(partial(assemble, system.model_copy(update={"prompt": None}), path, **options), address)
+    if system.prompt is None:
+        return model
+    from steelyard.systems.system import System
+
+    return System(model, system.prompt.to_style(), name=Path(name).stem)
 
 
 def _calibration(system: SystemFile, path: Path | None, given: Texts | None) -> Sequence[str] | None:
