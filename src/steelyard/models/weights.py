@@ -140,7 +140,7 @@ class TransformersModel:
 
 
 def size_of(module: torch.nn.Module) -> tuple[int, int]:
-    """Number of parameters, and bytes of parameters and buffers; shared tensors count once.
+    """Number of parameters, and bytes of parameters, buffers and packed copies; shared tensors count once.
 
     >>> import torch
     >>> size_of(torch.nn.Linear(3, 2))
@@ -148,7 +148,8 @@ def size_of(module: torch.nn.Module) -> tuple[int, int]:
     """
     parameters = {p.data_ptr(): p for p in module.parameters()}
     held = {b.data_ptr(): b for b in module.buffers()} | parameters
+    packed = sum(int(getattr(child, "packed_bytes", 0)) for child in module.modules())
     return (
         sum(p.numel() for p in parameters.values()),
-        sum(t.numel() * t.element_size() for t in held.values()),
+        sum(t.numel() * t.element_size() for t in held.values()) + packed,
     )
