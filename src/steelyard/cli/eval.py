@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from steelyard.cli.console import JsonFlag, StoreOption, console, print_json, progress
+from steelyard.cli.console import JsonFlag, MemoryOption, StoreOption, console, print_json, progress
 
 
 def command(
@@ -23,6 +23,7 @@ def command(
     allow_pickle: Annotated[
         bool, typer.Option("--allow-pickle", help="Take pickled weights, read as plain tensors only.")
     ] = False,
+    memory: MemoryOption = None,
     out: Annotated[Path | None, typer.Option("--out", help="Write the HTML report here.")] = None,
     store: StoreOption = None,
     json: JsonFlag = False,
@@ -31,12 +32,13 @@ def command(
     from steelyard.evaluation.recorded import evaluate_recorded
     from steelyard.reporting.report import report
     from steelyard.reporting.terminal import show_record
-    from steelyard.systems.loading import load
 
+    loading = {"allow_pickle": allow_pickle or None, "memory": memory}
     with progress() as bars:
         result = evaluate_recorded(
-            load(model, allow_pickle=True) if allow_pickle else model,
+            model,
             task,
+            loading={option: value for option, value in loading.items() if value is not None},
             style=style,
             shots=shots,
             metric=metric,

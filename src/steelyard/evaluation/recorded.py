@@ -37,6 +37,7 @@ def evaluate_recorded(
     progress: Progress | None = None,
     metric: str | None = None,
     samples: int | None = None,
+    loading: Mapping[str, Any] | None = None,
     **style: Any,
 ) -> RecordedEvaluation:
     """Measure ``model`` on ``task`` and note the run; what the store already has is not measured again.
@@ -48,6 +49,7 @@ def evaluate_recorded(
         progress: told of every finished chunk.
         metric: what ranks systems on this task (default: the task's own).
         samples: measure only the first so many.
+        loading: options of :func:`steelyard.load` where ``model`` is a name, such as ``{"memory": "900MB"}``.
         **style: ``style``, ``shots`` and ``seed`` of the prompt; what is not given is as the system says.
 
     Example::
@@ -57,7 +59,7 @@ def evaluate_recorded(
     loaded = load_task(task, metric=metric) if isinstance(task, str | Path) else task
     opened = store if isinstance(store, RunStore) else RunStore.open(store)
     try:
-        system = load(model) if isinstance(model, str) else model
+        system = load(model, **loading or {}) if isinstance(model, str) else model
         asked = _style(system, style)
         ids = [sample.id for sample in loaded.samples()[:samples]]
         name = model if isinstance(model, str) else system.card.name

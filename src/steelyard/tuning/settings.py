@@ -31,6 +31,7 @@ class TuneOptions(TypedDict, total=False):
     exhaustive: bool
     seed: int
     timing_samples: int
+    memory: str | int | None
 
 
 class TuneSettings(BaseModel):
@@ -40,6 +41,8 @@ class TuneSettings(BaseModel):
     scored as they stand, have one), ``weights`` the weight parts (``"none"``, ``"sleb:remove=3+int8"``
     or a list such as ``[{sleb: {remove: 3}}, {int8: {}}]``). ``by`` says what cheapest means; ``tolerance``
     how far below the best still is good enough, ``target`` which quality is, whatever the best reaches.
+    ``memory`` is the most that weights and one forward pass may take while measuring (such as ``"900MB"``); unlike
+    ``limits`` it rules nothing out, but a system that cannot keep it fails.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -56,6 +59,7 @@ class TuneSettings(BaseModel):
     exhaustive: bool = False
     seed: int = 0
     timing_samples: int = Field(8, ge=1)
+    memory: str | int | None = None
 
     @classmethod
     def read(cls, options: Mapping[str, Any]) -> TuneSettings:
