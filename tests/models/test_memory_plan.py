@@ -118,4 +118,5 @@ def test_peak_of_scoring_is_within_weights_and_a_pack(smollm2: Any) -> None:
     assert 64 <= tokens < 1000
     assert weights + pack <= 800_000_000
     assert weights + (peak - before) <= 1.3 * (weights + pack)
+    assert peak - before <= 1.3 * pack
     assert peak - before > 0.1 * pack  # the pass did something worth planning

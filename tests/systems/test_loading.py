@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from steelyard.contracts import Continuation, Message, OpenWeights, PromptStyle, Sampling
-from steelyard.errors import InputError
+from steelyard.errors import InputError, UsageError
 from steelyard.systems.loading import load
 from steelyard.systems.system import System
 
@@ -76,3 +76,16 @@ def test_a_real_system_answers(smollm2_folder: Path, tmp_path: Path) -> None:
     ask = [Message("user", "What is the capital of France? Answer with one word.")]
     assert "Paris" in system.generate([ask], Sampling(max_tokens=12))[0].text
     assert len(system.model.module.model.layers) == 28
+
+
+def test_a_limit_on_memory_is_kept_by_the_weights_as_the_parts_leave_them(folder: Path) -> None:
+    file = system_in(folder, "model: ./model\nweights: [int8]\nprompt: {style: plain}\n")
+    whole: Any = load(folder / "model")
+    small: Any = load(file)
+    between = (whole.card.memory_bytes + small.card.memory_bytes) // 2
+    with pytest.raises(UsageError, match="limit"):
+        load(folder / "model", memory=between)
+    with pytest.raises(UsageError, match="forward pass"):
+        load(file, memory=between)
+    model: Any = load(file, memory=whole.card.memory_bytes + 1_000_000).model
+    assert model.card.memory_bytes + model.pack_bytes <= model.memory
