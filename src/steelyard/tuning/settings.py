@@ -76,6 +76,6 @@ class TuneSettings(BaseModel):
             raise UsageError(f"tune setting {place}: {first['msg']}, not {first['input']!r}") from error
 
     def plan(self, task_fingerprint: str, models: Sequence[str]) -> str:
-        """Identifies what is to be done: an unfinished run of the same plan is continued."""
-        record = {"task": task_fingerprint, "models": list(models), **self.model_dump(mode="json")}
+        """Identifies what is to be done: an unfinished run of the same plan is continued, with any memory."""
+        record = {"task": task_fingerprint, "models": list(models), **self.model_dump(mode="json", exclude={"memory"})}
         return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()[:16]
