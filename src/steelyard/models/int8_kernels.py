@@ -30,8 +30,9 @@ BASE = 254
 LEADING = 127.49
 """What the largest value of a row is scaled to: its leading digit is 127, and no digit exceeds that."""
 TINY = 1e-30
-BLOCK_ELEMENTS = 2**20
-"""Weights turned into floats at a time: 4 MiB of float32."""
+BLOCK_ELEMENTS = 2**18
+"""Weights turned into floats at a time for a few rows (1 MiB of float32, which stays near the processor); four
+times as many for more, whose products last longer."""
 FEW_ROWS = 24
 """Inputs of up to this many rows (steps of generation) have their kernel chosen apart from longer ones."""
 TIMED_ROWS = (4, 32)
@@ -113,16 +114,19 @@ def float_product(rows: torch.Tensor, integers: torch.Tensor) -> torch.Tensor:
     n, k = integers.shape
     if torch.is_grad_enabled() and rows.requires_grad:
         return nn.functional.linear(rows, integers.to(rows.dtype))
-    if n * k <= BLOCK_ELEMENTS:
-        return torch.mm(rows, integers.to(rows.dtype).t())
-    size = max(1, BLOCK_ELEMENTS // k)
+    few = len(rows) <= FEW_ROWS
+    size = min(n, max(1, BLOCK_ELEMENTS * (1 if few else 4) // k))
     buffer = torch.empty(size, k, dtype=rows.dtype, device=rows.device)
-    output = torch.empty(len(rows), n, dtype=rows.dtype, device=rows.device)
+    shape = (n, len(rows)) if few else (len(rows), n)
+    output = torch.empty(shape, dtype=rows.dtype, device=rows.device)
     for start in range(0, n, size):
         block = integers[start : start + size]
         floats = buffer[: len(block)].copy_(block)
-        torch.mm(rows, floats.t(), out=output[:, start : start + len(block)])
-    return output
+        if few:  # matrix libraries are quicker with the long side first
+            torch.mm(floats, rows.t(), out=output[start : start + len(block)])
+        else:
+            torch.mm(rows, floats.t(), out=output[:, start : start + len(block)])
+    return output.t().contiguous() if few else output
 
 
 def digit_product(rows: torch.Tensor, integers: torch.Tensor, digits: int) -> torch.Tensor:

@@ -77,5 +77,6 @@ class TuneSettings(BaseModel):
 
     def plan(self, task_fingerprint: str, models: Sequence[str]) -> str:
         """Identifies what is to be done: an unfinished run of the same plan is continued, with any memory."""
-        record = {"task": task_fingerprint, "models": list(models), **self.model_dump(mode="json", exclude={"memory"})}
+        settings = self.model_dump(mode="json", exclude={"memory"})
+        record = {"task": task_fingerprint, "models": list(models), **settings}
         return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()[:16]
