@@ -190,6 +190,16 @@ def test_dtypes(tiny_folder: Path) -> None:
     assert torch_dtype(torch.float16) == torch.float16
     assert torch_dtype("fastest") in (torch.float32, torch.bfloat16)
     assert isinstance(bfloat16_pays(), bool)
+
+
+@pytest.mark.parametrize(
+    ("many", "single", "pays"), [(0.5, 0.6, True), (5.0, 0.6, False), (0.5, 1.3, False), (1.0, 0.5, False)]
+)
+def test_bfloat16_has_to_win_for_many_tokens_and_for_one(many: float, single: float, pays: bool) -> None:
+    assert bfloat16_pays("cpu", ratio=lambda device, rows: single if rows == 1 else many) is pays
+
+
+def test_chosen_dtypes(tiny_folder: Path) -> None:
     assert read_checkpoint(tiny_folder, dtype="bfloat16").module.dtype == torch.bfloat16
     with pytest.raises(UsageError, match="dtype 'int4' is unknown; choose auto"):
         torch_dtype("int4")

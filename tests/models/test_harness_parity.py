@@ -12,7 +12,10 @@ pytest.importorskip("lm_eval", reason="lm-evaluation-harness is not installed")
 
 PASSAGE = "Lighthouses warn ships. The first ones were fires on hills. Keepers trimmed the wicks by night.\n\n"
 QUESTIONS = [
-    ("Question: What warns ships of rocks?\nAnswer:", [" a lighthouse", " a bakery", " a lighthouse keeper's dog"]),
+    (
+        "Question: What warns ships of rocks?\nAnswer:",
+        [" a lighthouse", " a bakery", " a lighthouse keeper's dog"],
+    ),
     (PASSAGE + "Question: What were the first lighthouses? ", ["fires on hills", "towers", "ships"]),
     (PASSAGE + "A. fires\nB. towers\nAnswer:", [" A", " B"]),
     ("Äther — naïve ✓ 東京 ", ["は日本の首都", "é"]),
@@ -47,7 +50,7 @@ def asked(kind: str, *arguments: Any) -> list[Any]:
 
 
 def test_continuations(model: Any, harness: Any) -> None:
-    """White space at borders, truncation from the left (the tiny model reads 40 tokens), characters of many bytes."""
+    """White space at borders, cuts from the left (the tiny model reads 40 tokens), characters of many bytes."""
     contexts, texts = [str(r.context) for r in REQUESTS], [r.text for r in REQUESTS]
     expected = harness.loglikelihood(asked("loglikelihood", contexts, texts), disable_tqdm=True)
     for found, (logprob, greedy) in zip(model.score(REQUESTS), expected, strict=True):

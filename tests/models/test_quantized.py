@@ -10,46 +10,11 @@ from torch import nn
 
 from steelyard.contracts import AppliedPart, Continuation
 from steelyard.errors import CapabilityError, ModelError, UsageError
+from steelyard.models import int8_kernels
 from steelyard.models.forward import Engine
-from steelyard.models.quantized import (
-    Int8Linear,
-    digits_of_rows,
-    empty_linears,
-    int8_names,
-    int8_product,
-    linear_names,
-    quantize_rows,
-    replace_linears,
-)
+from steelyard.models.int8_kernels import Choice, digits_of_rows
+from steelyard.models.quantized import Int8Linear, empty_linears, int8_names, linear_names, replace_linears
 from steelyard.models.scoring import score
-
-
-@settings(max_examples=30)
-@given(st.integers(1, 40), st.integers(1, 70), st.integers(1, 50), st.integers(0, 2**16))
-def test_integer_product_is_exact(m: int, k: int, n: int, seed: int) -> None:
-    generator = torch.Generator().manual_seed(seed)
-    rows = torch.randint(-127, 128, (m, k), dtype=torch.int8, generator=generator)
-    weight = torch.randint(-127, 128, (n, k), dtype=torch.int8, generator=generator)
-    assert torch.equal(int8_product(rows, weight).long(), rows.long() @ weight.long().T)
-
-
-def test_a_kernel_that_saturates_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    import steelyard.models.quantized as quantized
-
-    rows = torch.full((2, 64), 127, dtype=torch.int8)
-    monkeypatch.setattr(quantized, "_kernel_is_exact", lambda: False)
-    monkeypatch.setattr(torch, "_int_mm", lambda a, b: torch.zeros(len(a), b.shape[1], dtype=torch.int32))
-    assert torch.equal(int8_product(rows, rows), torch.full((2, 2), 127 * 127 * 64, dtype=torch.int32))
-
-
-def test_rounding_error_is_at_most_half_a_step() -> None:
-    values = torch.randn(20, 30) * torch.logspace(-6, 6, 20).unsqueeze(1)
-    values[3] = 0
-    integers, scale = quantize_rows(values)
-    assert integers.dtype == torch.int8
-    assert int(integers.abs().max()) == 127
-    assert bool(((integers * scale - values).abs() <= 0.5001 * scale).all())
-    assert bool((integers[3] == 0).all())
 
 
 @pytest.mark.parametrize("bias", [True, False])
@@ -78,18 +43,6 @@ def test_more_digits_approach_the_product_with_the_rounded_weight(digits: int, e
     assert float((quantized(inputs).double() - exact).detach().norm() / exact.norm()) < error
 
 
-@settings(max_examples=30)
-@given(st.integers(1, 3), st.integers(0, 2**16))
-def test_digits_write_the_value(digits: int, seed: int) -> None:
-    generator = torch.Generator().manual_seed(seed)
-    values = torch.randn(6, 9, generator=generator) * 10.0 ** torch.randint(-5, 5, (6, 1), generator=generator)
-    found, scale = digits_of_rows(values, digits)
-    assert int(found.abs().max()) <= 127
-    places = found.double().view(digits, 6, 9)
-    written = sum(places[i] * 254.0 ** (digits - 1 - i) for i in range(digits)) * scale
-    assert bool(((written - values).abs() <= 0.51 * scale + 1e-6 * values.abs().amax(1, keepdim=True)).all())
-
-
 @pytest.mark.parametrize("digits", [1, 2, 3])
 def test_output_equals_integer_arithmetic_done_by_hand(digits: int) -> None:
     torch.manual_seed(1)
@@ -102,15 +55,68 @@ def test_output_equals_integer_arithmetic_done_by_hand(digits: int) -> None:
     assert quantized(inputs.bfloat16()).dtype == torch.bfloat16
 
 
-@settings(max_examples=30)
-@given(st.integers(1, 33), st.integers(1, 3), st.integers(0, 2**16))
-def test_a_row_gives_the_same_bits_alone_and_in_a_batch(count: int, digits: int, seed: int) -> None:
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 60), st.integers(1, 3), st.integers(0, 2**16))
+def test_a_row_gives_the_same_alone_and_in_a_batch(count: int, digits: int, seed: int) -> None:
     torch.manual_seed(seed)
-    quantized = Int8Linear.from_linear(nn.Linear(47, 23), digits)
+    quantized = Int8Linear.from_linear(nn.Linear(47, 23), digits, packed=True)
     inputs = torch.randn(count, 47)
-    together = quantized(inputs)
+    inputs[:, 5] *= 300
+    together = quantized(inputs).detach()
     for index in range(count):
-        assert torch.equal(quantized(inputs[index : index + 1])[0], together[index])
+        alone = quantized(inputs[index : index + 1])[0].detach()
+        assert torch.allclose(alone, together[index], rtol=1e-5, atol=1e-5 * float(together[index].abs().max()))
+
+
+@pytest.fixture
+def half(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Layers that may hold a packed copy use it for a few rows, whatever the timing says."""
+    if not int8_kernels.can_pack():
+        pytest.skip("this build of torch has no half-precision kernel")
+    monkeypatch.setattr(
+        int8_kernels, "fastest", lambda device, digits, packed: Choice("half" if packed else "float", "float")
+    )
+
+
+@pytest.mark.usefixtures("half")
+def test_packed_copy_is_counted_and_left_out_of_copies() -> None:
+    import copy
+    import pickle
+
+    from steelyard.models.weights import size_of
+
+    plain, packed = (Int8Linear.from_linear(nn.Linear(40, 30), packed=packed) for packed in (False, True))
+    assert size_of(packed)[1] - size_of(plain)[1] == 2 * 40 * 30
+    inputs = torch.randn(3, 40)
+    before = packed(inputs)
+    assert packed._copy is not None
+    assert set(packed.state_dict()) == {"integers", "scale", "bias"}
+    for twin in (copy.deepcopy(packed), pickle.loads(pickle.dumps(packed))):
+        assert twin._copy is None
+        assert torch.equal(twin(inputs), before)
+
+
+@pytest.mark.usefixtures("half")
+@pytest.mark.parametrize("change", ["load", "move"])
+def test_packed_copy_follows_the_weights(change: str) -> None:
+    packed = Int8Linear.from_linear(nn.Linear(40, 30), packed=True)
+    other = Int8Linear.from_linear(nn.Linear(40, 30))
+    inputs = torch.randn(3, 40)
+    packed(inputs)
+    if change == "load":
+        packed.load_state_dict(other.state_dict())
+        assert torch.allclose(packed(inputs), other(inputs), atol=1e-5)
+    else:
+        packed.to("cpu")
+        assert packed._copy is None
+
+
+def test_gradients_pass_through_to_the_inputs() -> None:
+    quantized = Int8Linear.from_linear(nn.Linear(8, 5), packed=True)
+    inputs = torch.randn(3, 8, requires_grad=True)
+    quantized(inputs).sum().backward()
+    assert inputs.grad is not None
+    assert torch.allclose(inputs.grad, quantized.weight.sum(0).expand(3, 8), atol=1e-5)
 
 
 def test_conv1d_is_transposed() -> None:
@@ -170,16 +176,16 @@ def test_skipped_names_stay(engines: Any) -> None:
     assert "model.layers.1.self_attn.q_proj" in names
 
 
-@pytest.mark.parametrize("digits", [1, 3])
-def test_state_dict_round_trip(engines: Any, digits: int) -> None:
+@pytest.mark.parametrize(("digits", "packed"), [(1, False), (3, False), (3, True)])
+def test_state_dict_round_trip(engines: Any, digits: int, packed: bool) -> None:
     import copy
 
     module = engines("llama").module
-    quantized: Any = replace_linears(module, head=True, digits=digits)
+    quantized: Any = replace_linears(module, head=True, digits=digits, packed=packed)
     unread = copy.deepcopy(module)
     unread.config = copy.deepcopy(quantized.config)
     empty = empty_linears(unread, int8_names(quantized))
-    assert {m.digits for m in empty.modules() if isinstance(m, Int8Linear)} == {digits}
+    assert {(m.digits, m.packed) for m in empty.modules() if isinstance(m, Int8Linear)} == {(digits, packed)}
     empty.load_state_dict(quantized.state_dict(), strict=True)
     ids = torch.tensor([[5, 6, 7]])
     with torch.no_grad():
@@ -197,10 +203,12 @@ def test_wrong_names_and_modules_without_linears_are_refused(engines: Any) -> No
         replace_linears(nn.Sequential(nn.ReLU()))
 
 
-@pytest.mark.parametrize("head", [False, True])
-def test_scores_of_an_int8_model_do_not_depend_on_batching(engines: Any, head: bool) -> None:
+@pytest.mark.parametrize(("head", "packed"), [(False, False), (True, False), (True, True)])
+@pytest.mark.usefixtures("half")
+def test_scores_of_an_int8_model_do_not_depend_on_batching(engines: Any, head: bool, packed: bool) -> None:
     engine = engines("llama")
-    quantized = Engine(replace_linears(engine.module, head=head), engine.tokenizer, "int8", 512)
+    module = replace_linears(engine.module, head=head, packed=packed)
+    quantized = Engine(module, engine.tokenizer, "int8", 512)
     asked = [
         Continuation("The quick brown fox " * size, choice)
         for size in (1, 2, 5)

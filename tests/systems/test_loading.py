@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from steelyard.contracts import Continuation, Message, OpenWeights, PromptStyle, Sampling
-from steelyard.errors import InputError
+from steelyard.errors import InputError, UsageError
 from steelyard.systems.loading import load
 from steelyard.systems.system import System
 from steelyard.systems.system_file import read_system, write_system
@@ -90,3 +90,16 @@ def test_how_an_endpoint_is_asked(tmp_path: Path) -> None:
     assert (model.transport.timeout, model.transport.retries) == (120, 1)
     assert model.transport.cache.folder == tmp_path / "answers"
     assert read_system(write_system(tmp_path / "again.yaml", read_system(file))) == read_system(file)
+
+
+def test_a_limit_on_memory_is_kept_by_the_weights_as_the_parts_leave_them(folder: Path) -> None:
+    file = system_in(folder, "model: ./model\nweights: [int8]\nprompt: {style: plain}\n")
+    whole: Any = load(folder / "model")
+    small: Any = load(file)
+    between = (whole.card.memory_bytes + small.card.memory_bytes) // 2
+    with pytest.raises(UsageError, match="limit"):
+        load(folder / "model", memory=between)
+    with pytest.raises(UsageError, match="forward pass"):
+        load(file, memory=between)
+    model: Any = load(file, memory=whole.card.memory_bytes + 1_000_000).model
+    assert model.card.memory_bytes + model.pack_bytes <= model.memory

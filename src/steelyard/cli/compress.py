@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from steelyard.cli.console import JsonFlag, console, print_json
+from steelyard.cli.console import JsonFlag, MemoryOption, console, print_json
 
 if TYPE_CHECKING:
     from steelyard.compression.checks import Compression
-    from steelyard.contracts import Interval, ModelCard
+    from steelyard.contracts import Interval, LanguageModel, ModelCard
 
 
 def command(
@@ -27,13 +27,20 @@ def command(
     held_out: Annotated[
         Path | None, typer.Option(help="Other texts, to measure bits per byte on before and after.")
     ] = None,
+    memory: MemoryOption = None,
     json: JsonFlag = False,
 ) -> None:
     """Apply weight parts to a model, measure what that changed, and save the result."""
     from steelyard.compression.verb import compress
     from steelyard.tuning.candidates import parse_weights
 
-    done = compress(model, parse_weights(weights), out=out, calibration=calibration, held_out=held_out)
+    parts = parse_weights(weights)
+    given: str | LanguageModel = model
+    if memory is not None:
+        from steelyard.models.loading import load_model
+
+        given = load_model(model, memory=memory)
+    done = compress(given, parts, out=out, calibration=calibration, held_out=held_out)
     record = compression_record(done)
     if json:
         print_json(record)

@@ -25,6 +25,14 @@ StoreOption = Annotated[
         show_default=False,
     ),
 ]
+MemoryOption = Annotated[
+    str | None,
+    typer.Option(
+        "--memory",
+        help="Most memory of the weights and one forward pass, such as 900MB (the program itself comes on top).",
+        show_default=False,
+    ),
+]
 
 
 def console() -> Console:

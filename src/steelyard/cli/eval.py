@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from steelyard.cli.console import JsonFlag, StoreOption, console, print_json, progress
+from steelyard.cli.console import JsonFlag, MemoryOption, StoreOption, console, print_json, progress
 
 
 def command(
@@ -32,6 +32,7 @@ def command(
     on: Annotated[
         str | None, typer.Option("--on", help="ray, or ray:ADDRESS: share the work over a Ray cluster.")
     ] = None,
+    memory: MemoryOption = None,
     out: Annotated[Path | None, typer.Option("--out", help="Write the HTML report here.")] = None,
     store: StoreOption = None,
     json: JsonFlag = False,
@@ -40,24 +41,24 @@ def command(
     from steelyard.evaluation.recorded import evaluate_recorded
     from steelyard.reporting.report import report
     from steelyard.reporting.terminal import show_record
-    from steelyard.systems.loading import load
 
-    given: dict[str, Any] = {
+    loading = {
         "allow_pickle": allow_pickle or None,
+        "memory": memory,
         "timeout": timeout,
         "response_cache": cache_responses,
     }
-    options = {name: value for name, value in given.items() if value is not None}
     with progress() as bars:
         result = evaluate_recorded(
-            load(model, on=on, **options) if options else model,
+            model,
             task,
+            loading={option: value for option, value in loading.items() if value is not None},
             style=style,
             shots=shots,
             metric=metric,
             samples=samples,
             seed=seed,
-            on=None if options else on,
+            on=on,
             store=store,
             progress=bars,
         )

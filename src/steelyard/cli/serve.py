@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from steelyard.cli.console import MemoryOption
+
 
 def command(
     model: Annotated[str, typer.Argument(help="A model name, folder, .gguf file, endpoint URL or system file.")],
@@ -14,8 +16,14 @@ def command(
     token: Annotated[
         str | None, typer.Option(envvar="STEELYARD_TOKEN", help="Bearer token that clients must send.")
     ] = None,
+    memory: MemoryOption = None,
 ) -> None:
     """Serve a model or a system file: chat completions, completions and models, with streaming."""
     from steelyard.serving.server import serve
 
+    if memory is not None:
+        from steelyard.systems.loading import load
+
+        serve(load(model, memory=memory), host=host, port=port, token=token)
+        return
     serve(model, host=host, port=port, token=token)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from steelyard.cli.console import JsonFlag, StoreOption, console, print_json, progress
+from steelyard.cli.console import JsonFlag, MemoryOption, StoreOption, console, print_json, progress
 
 
 def command(  # the verb's options, one parameter each: Typer reads them off the signature
@@ -38,6 +38,7 @@ def command(  # the verb's options, one parameter each: Typer reads them off the
     ] = False,
     timing_samples: Annotated[int, typer.Option(min=1, help="Samples on which each system is timed.")] = 8,
     seed: Annotated[int, typer.Option(help="Seed of every random choice.")] = 0,
+    memory: MemoryOption = None,
     out: Annotated[Path, typer.Option("--out", help="Folder for report.html and best.yaml.")] = Path("tuned"),
     store: StoreOption = None,
     json: JsonFlag = False,
@@ -66,6 +67,7 @@ def command(  # the verb's options, one parameter each: Typer reads them off the
             exhaustive=exhaustive,
             timing_samples=timing_samples,
             seed=seed,
+            memory=memory,
         )
     report_file = out / "report.html"
     record = report(outcome.run_id, out=report_file, store=store)

@@ -41,6 +41,7 @@ def evaluate_recorded(
     metric: str | None = None,
     samples: int | None = None,
     on: str | None = None,
+    loading: Mapping[str, Any] | None = None,
     **style: Any,
 ) -> RecordedEvaluation:
     """Measure ``model`` on ``task`` and note the run; what the store already has is not measured again.
@@ -54,6 +55,7 @@ def evaluate_recorded(
         samples: measure only the first so many.
         on: ``ray`` or ``ray:ADDRESS``: the workers of a Ray cluster load the model and share the samples; results
             are written here, so a worker that dies loses none.
+        loading: options of :func:`steelyard.load` where ``model`` is a name, such as ``{"memory": "900MB"}``.
         **style: ``style``, ``shots`` and ``seed`` of the prompt; what is not given is as the system says.
 
     Example::
@@ -63,7 +65,7 @@ def evaluate_recorded(
     loaded = load_task(task, metric=metric) if isinstance(task, str | Path) else task
     opened = store if isinstance(store, RunStore) else RunStore.open(store)
     try:
-        system = _loaded(model, on)
+        system = _loaded(model, on, loading or {})
         asked = _style(system, style)
         ids = [sample.id for sample in loaded.samples()[:samples]]
         name = model if isinstance(model, str) else system.card.name
@@ -222,9 +224,9 @@ def _style(system: LanguageModel, given: Mapping[str, Any]) -> PromptStyle:
     return replace(changed, examples=()) if redrawn else changed
 
 
-def _loaded(model: str | LanguageModel, on: str | None) -> LanguageModel:
+def _loaded(model: str | LanguageModel, on: str | None, options: Mapping[str, Any]) -> LanguageModel:
     if isinstance(model, str):
-        return load(model, on=on)
+        return load(model, on=on, **options)
     if on is not None:
         raise UsageError("--on needs the model by name, for the workers to load it; this one is loaded already")
     return model

@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from steelyard.contracts import LanguageModel, ModelCard, OpenWeights, Progress
+from steelyard.contracts import LanguageModel, ModelCard, Progress
 from steelyard.errors import UsageError
 from steelyard.models.pull import pull
+from steelyard.quantities import memory_bytes
 
 if TYPE_CHECKING:
     from steelyard.models.checkpoint import Checkpoint
+    from steelyard.models.weights import TransformersModel
 
 _LENGTH_NAMES = ("max_position_embeddings", "n_positions", "max_sequence_length", "n_ctx", "seq_length")
 _UNBOUNDED = 10**9  # what tokenizers write where they know no limit
@@ -37,11 +39,13 @@ def load_model(
         allow_pickle: read pickle weights, with ``weights_only``, where there are no safetensors.
         accept_licence: accept the terms of a model that asks for it.
         progress: told of fetching and converting.
-        options: passed on: ``batch_tokens`` for weights; for servers those of ``EndpointModel``
-            (``api_key_env``, ``timeout``, ``concurrency``, ``retries``, ``backoff``, ``response_cache``).
+        options: for weights ``memory`` (such as ``"900MB"``: most memory of the weights and one forward pass;
+            the interpreter and its libraries come on top) or ``batch_tokens`` (most tokens of one forward pass);
+            for servers those of ``EndpointModel`` (``api_key_env``, ``timeout``, ``concurrency``, ``retries``,
+            ``backoff``, ``response_cache``).
 
     Raises:
-        UsageError: an unknown name or option.
+        UsageError: an unknown name or option, or a limit on memory that the weights alone exceed.
         ModelError: the model cannot be fetched or read.
         EndpointError: the server does not answer.
 
@@ -57,16 +61,20 @@ def load_model(
         if given:
             raise UsageError(f"{given[0]} cannot be chosen for the endpoint {text}: its server decides")
         return _endpoint(text, options)
-    unknown = sorted(set(options) - {"batch_tokens"})
+    unknown = sorted(set(options) - {"batch_tokens", "memory"})
+    if {"batch_tokens", "memory"} <= set(options):
+        raise UsageError("load_model takes either memory, which chooses batch_tokens, or batch_tokens")
     if unknown:
         raise UsageError(f"load_model has no option {unknown[0]!r} for the model {text!r}")
+    limit = memory_bytes(options.pop("memory")) if "memory" in options else None
     folder = pull(text, accept_licence=accept_licence, allow_pickle=allow_pickle, progress=progress)
-    return load_folder(folder, device=device, dtype=dtype, allow_pickle=allow_pickle, **options)
+    model = load_folder(folder, device=device, dtype=dtype, allow_pickle=allow_pickle, **options)
+    return model if limit is None else model.within(limit)
 
 
 def load_folder(
     folder: Path, *, device: Any = None, dtype: Any = None, allow_pickle: bool = False, **options: Any
-) -> OpenWeights:
+) -> TransformersModel:
     """Load a checkpoint folder; arguments as for :func:`load_model`."""
     from steelyard.models.checkpoint import read_checkpoint
     from steelyard.models.families import family_of

@@ -1,75 +1,29 @@
-"""Linear layers with 8-bit integer weights, computed in integers, exact and independent of batching.
+"""Linear layers with 8-bit integer weights: a quarter of float32's memory, and no slower.
 
-Weights are quantized once per output channel, activations per token as they come, both symmetrically. One
-8-bit digit an activation (W8A8) is fastest, but the rounding of an activation then turns the last bit of a
-float into an error of several percent: scores move by tenths of a nat with what else is in the batch. Three
-digits keep float32's precision, so only the rounding of the weights is felt, at three times the integer work.
+Weights are quantized once per output channel, symmetrically. Activations stay floats unless fewer than three
+8-bit digits are asked for: then the rounding of an activation turns the last bit of a float into an error of
+several percent (W8A8), and scores move by tenths of a nat with what else is in the batch. With three digits,
+which hold all of a float32, only the rounding of the weights is felt. How the product is computed is chosen by
+timing (:mod:`steelyard.models.int8_kernels`) and bears on speed and memory alone.
 """
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Iterable
-from functools import cache
 from typing import Any
 
 import torch
 from torch import nn
 
 from steelyard.errors import CapabilityError, ModelError, UsageError
+from steelyard.models import int8_kernels as kernels
 
-LEVELS = 127
-"""Largest magnitude: -128 is not used, so that the range is symmetric."""
-BASE = 254
-LEADING = 127.49
-"""What the largest value of a row is scaled to: its leading digit is 127, and no digit exceeds that."""
-TINY = 1e-30
 DIGITS = 3
 """8-bit digits an activation, unless asked otherwise."""
-CONFIG_KEY = "int8_activation_digits"
-"""Where a module's configuration, and so config.json, says how many digits its layers use."""
-
-
-def quantize_rows(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Round each row to 8-bit integers: ``values ~ integers * scale``.
-
-    Args:
-        values: float tensor of shape (rows, columns).
-
-    Returns:
-        int8 integers (rows, columns) and float32 scales (rows, 1), ``scale = max |value| / 127``; the error of
-        a value is at most half its row's scale.
-
-    >>> integers, scale = quantize_rows(torch.tensor([[1.0, -0.5, 0.0]]))
-    >>> integers.tolist(), round(float(scale), 4)
-    ([[127, -64, 0]], 0.0079)
-    """
-    largest = _largest(values)
-    return (values.float() * (LEVELS / largest)).round_().to(torch.int8), largest / LEVELS
-
-
-def digits_of_rows(values: torch.Tensor, digits: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Write each value as ``digits`` 8-bit digits: ``values ~ scale * sum_i digit_i * 254**(digits - 1 - i)``.
-
-    Returns int8 digits (digits * rows, columns), the leading ones of all rows first, and float32 scales
-    (rows, 1).
-    """
-    if digits == 1:
-        return quantize_rows(values)
-    largest = _largest(values)
-    rows = len(values)
-    found = torch.empty(digits * rows, values.shape[1], dtype=torch.int8, device=values.device)
-    rest = values.float() * (LEADING / largest)
-    for index in range(digits):
-        digit = rest.round()
-        found[index * rows : (index + 1) * rows] = digit
-        if index + 1 < digits:
-            rest = (rest - digit).mul_(BASE)
-    return found, largest / (LEADING * BASE ** (digits - 1))
-
-
-def _largest(values: torch.Tensor) -> torch.Tensor:
-    return values.abs().amax(-1, keepdim=True).float().clamp_min_(TINY)
+DIGITS_KEY = "int8_activation_digits"
+PACKED_KEY = "int8_packed"
+"""Where a module's configuration, and so config.json, says how its layers compute."""
 
 
 class Int8Linear(nn.Module):
@@ -78,6 +32,9 @@ class Int8Linear(nn.Module):
     ``integers`` is an int8 parameter (out, in) without gradient, ``scale`` a float32 buffer (out,), ``bias`` as
     in :class:`torch.nn.Linear`; all three are in the state dict. ``weight`` is computed when asked for, since
     some architectures read the weight of a layer (Mamba's step projection) instead of calling it.
+
+    With ``packed`` a half-precision copy of the integers is made when it is first needed, for inputs of a few
+    rows; :attr:`packed_bytes` counts it from the start. It is no part of the state dict, of copies and pickles.
 
     Source: "LLM.int8(): 8-bit Matrix Multiplication for Transformers at Scale", section 2 (vector-wise
     quantization), without its outlier decomposition.
@@ -88,24 +45,34 @@ class Int8Linear(nn.Module):
     bias: nn.Parameter | None
 
     def __init__(
-        self, in_features: int, out_features: int, bias: bool = True, *, digits: int = DIGITS, device: Any = None
+        self,
+        in_features: int,
+        out_features: int,
+        bias: bool = True,
+        *,
+        digits: int = DIGITS,
+        packed: bool = False,
+        device: Any = None,
     ) -> None:
         super().__init__()
         self.digits = digits
+        self.packed = packed
         self.in_features = in_features
         self.out_features = out_features
         integers = torch.zeros(out_features, in_features, dtype=torch.int8, device=device)
         self.integers = nn.Parameter(integers, requires_grad=False)
         self.register_buffer("scale", torch.ones(out_features, dtype=torch.float32, device=device))
         self.register_parameter("bias", nn.Parameter(torch.zeros(out_features, device=device)) if bias else None)
+        self._copy: Any = None
 
     @classmethod
-    def from_linear(cls, linear: nn.Module, digits: int = DIGITS) -> Int8Linear:
+    def from_linear(cls, linear: nn.Module, digits: int = DIGITS, packed: bool = False) -> Int8Linear:
         """Quantize a ``Linear``, or a ``Conv1D`` as GPT-2 has it (weight transposed)."""
         weight = _weight_of(linear)
         bias = getattr(linear, "bias", None)
-        new = cls(weight.shape[1], weight.shape[0], bias is not None, digits=digits, device=weight.device)
-        integers, scale = quantize_rows(weight.float())
+        rows, columns = weight.shape
+        new = cls(columns, rows, bias is not None, digits=digits, packed=packed, device=weight.device)
+        integers, scale = kernels.quantize_rows(weight.float())
         new.integers = nn.Parameter(integers.contiguous(), requires_grad=False)
         new.scale = scale.squeeze(1)
         if bias is not None:
@@ -115,16 +82,24 @@ class Int8Linear(nn.Module):
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         """Float tensor (..., in) to float tensor (..., out) of the same type."""
         rows = inputs.reshape(-1, self.in_features)
-        digits, scale = digits_of_rows(rows, self.digits)
-        products = int8_product(digits, self.integers).float()
-        output = products[: len(rows)]
-        for start in range(len(rows), len(products), len(rows)):  # two steps, as a fused one rounds otherwise
-            output = output.mul_(BASE)
-            output = output.add_(products[start : start + len(rows)])
-        output = output.mul_(scale).mul_(self.scale)
+        if not (rows.dtype == torch.bfloat16 and rows.is_cuda):  # whose range and products are enough there
+            rows = rows.float()
+        output = self._product(rows).mul_(self.scale)
         if self.bias is not None:
-            output += self.bias
+            output = output.add_(self.bias)
         return output.to(inputs.dtype).view(*inputs.shape[:-1], self.out_features)
+
+    def kernel(self, rows: int) -> kernels.Kernel:
+        """What multiplies inputs of ``rows`` rows on this machine."""
+        choice = kernels.fastest(self.integers.device.type, self.digits, self.packed)
+        return choice.few if rows <= kernels.FEW_ROWS else choice.many
+
+    @property
+    def packed_bytes(self) -> int:
+        """Bytes of the half-precision copy, once it is made; 0 where this machine has no use for one."""
+        few = kernels.FEW_ROWS
+        used = self.packed and "half" in (self.kernel(few), self.kernel(few + 1))
+        return 2 * self.integers.numel() if used else 0
 
     @property
     def weight(self) -> torch.Tensor:
@@ -134,35 +109,33 @@ class Int8Linear(nn.Module):
     def extra_repr(self) -> str:
         """As ``Linear`` shows itself."""
         shape = f"in_features={self.in_features}, out_features={self.out_features}"
-        return f"{shape}, bias={self.bias is not None}, digits={self.digits}"
+        packed = ", packed=True" if self.packed else ""
+        return f"{shape}, bias={self.bias is not None}, digits={self.digits}{packed}"
 
+    def _product(self, rows: torch.Tensor) -> torch.Tensor:
+        kernel = self.kernel(len(rows))
+        if torch.is_grad_enabled() and rows.requires_grad:
+            kernel = "float"  # the only one that is differentiable
+        if kernel == "integer":
+            return kernels.digit_product(rows, self.integers, self.digits)
+        rows = kernels.rounded_rows(rows, self.digits)
+        if kernel == "float":
+            return kernels.float_product(rows, self.integers)
+        if self._copy is None:
+            self._copy = kernels.pack_half(self.integers)
+        return kernels.half_product(rows, self._copy)
 
-def int8_product(rows: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    """Exact ``rows @ weight.T`` of int8 tensors (m, k) and (n, k): int32 (m, n).
+    def _apply(self, fn: Any, recurse: bool = True) -> Int8Linear:
+        self._copy = None
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        return self
 
-    Operands are padded with zeros where a kernel wants it: on CUDA more than 16 rows and sizes divisible by 8,
-    on the CPU more than one column (torch 2.13 reads beyond its operands there).
-    """
-    m, k = rows.shape
-    n = weight.shape[0]
-    cuda = rows.device.type == "cuda"
-    more_m, more_k, more_n = (max(17 - m, 0), -k % 8, -n % 8) if cuda else (0, int(k == 1), 0)
-    if not cuda and not _kernel_is_exact():
-        return (rows.double() @ weight.double().t()).to(torch.int32)
-    if more_m or more_k:
-        rows = nn.functional.pad(rows, (0, more_k, 0, more_m))
-    if more_k or more_n:
-        weight = nn.functional.pad(weight, (0, more_k, 0, more_n))
-    return torch._int_mm(rows, weight.t())[:m, :n]
+    def _load_from_state_dict(self, *arguments: Any, **options: Any) -> None:
+        self._copy = None
+        super()._load_from_state_dict(*arguments, **options)
 
-
-@cache
-def _kernel_is_exact() -> bool:
-    """Whether integer products are exact on this CPU: without VNNI, some kernels saturate at 16 bits."""
-    rows = torch.full((5, 64), LEVELS, dtype=torch.int8)
-    weight = torch.full((16, 64), LEVELS, dtype=torch.int8)
-    weight[1::2] = -LEVELS
-    return torch.equal(torch._int_mm(rows, weight.t()).double(), rows.double() @ weight.double().t())
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_copy": None}
 
 
 def linear_names(module: nn.Module, *, skip: Iterable[str] = (), head: bool = False) -> list[str]:
@@ -184,12 +157,18 @@ def linear_names(module: nn.Module, *, skip: Iterable[str] = (), head: bool = Fa
 
 
 def replace_linears(
-    module: nn.Module, *, skip: Iterable[str] = (), head: bool = False, digits: int = DIGITS
+    module: nn.Module,
+    *,
+    skip: Iterable[str] = (),
+    head: bool = False,
+    digits: int = DIGITS,
+    packed: bool = False,
 ) -> nn.Module:
     """A copy of ``module`` whose linear layers are :class:`Int8Linear`; ``module`` itself stays as it is.
 
-    ``digits`` is the number of 8-bit digits an activation is computed with, 1 (fastest) to 3 (exact to float32);
-    it is noted in the copy's configuration.
+    ``digits`` is the number of 8-bit digits an activation is computed with, 1 (W8A8) to 3 (exact to float32);
+    with ``packed`` a layer may hold a half-precision copy beside its integers. Both are noted in the copy's
+    configuration.
 
     With ``head`` the output head is quantized too. Where its weight is tied to the embedding, the copy gets an
     int8 head of its own beside the float embedding, and its configuration says that they are not tied.
@@ -202,11 +181,13 @@ def replace_linears(
     memo: dict[int, Any] = {}
     for name in names:
         linear = module.get_submodule(name)
-        memo[id(linear)] = Int8Linear.from_linear(linear, digits)
+        memo[id(linear)] = Int8Linear.from_linear(linear, digits, packed)
     new = copy.deepcopy(module, memo)
     _untie(new, names)
     if hasattr(new, "config"):
-        setattr(new.config, CONFIG_KEY, digits)
+        setattr(new.config, DIGITS_KEY, digits)
+        if packed:
+            setattr(new.config, PACKED_KEY, True)
     return new
 
 
@@ -221,7 +202,9 @@ def empty_linears(module: nn.Module, names: Iterable[str]) -> nn.Module:
     Changes ``module`` in place and returns it; raises :class:`ModelError` for a name that is no linear layer.
     """
     names = list(names)
-    digits = int(getattr(getattr(module, "config", None), CONFIG_KEY, DIGITS))
+    config = getattr(module, "config", None)
+    digits = int(getattr(config, DIGITS_KEY, DIGITS))
+    packed = bool(getattr(config, PACKED_KEY, False))
     for name in names:
         try:
             linear = module.get_submodule(name)
@@ -232,7 +215,8 @@ def empty_linears(module: nn.Module, names: Iterable[str]) -> nn.Module:
         rows, columns = _weight_of(linear).shape
         bias = getattr(linear, "bias", None) is not None
         parent, _, last = name.rpartition(".")
-        new = Int8Linear(columns, rows, bias, digits=digits, device=_weight_of(linear).device)
+        device = _weight_of(linear).device
+        new = Int8Linear(columns, rows, bias, digits=digits, packed=packed, device=device)
         setattr(module.get_submodule(parent), last, new.train(module.training))
     _untie(module, names)
     return module

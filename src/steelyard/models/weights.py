@@ -22,7 +22,7 @@ from steelyard.contracts import (
     TextRole,
 )
 from steelyard.errors import CapabilityError, UsageError
-from steelyard.models import embedding, generation, scoring
+from steelyard.models import embedding, generation, memory_plan, scoring
 from steelyard.models.fingerprint import fingerprint_of
 from steelyard.models.forward import Engine
 from steelyard.models.pooling import Pooling, pooling_record
@@ -38,7 +38,8 @@ if TYPE_CHECKING:
 class TransformersModel:
     """A transformers module with its tokenizer, as a language model.
 
-    ``batch_tokens`` bounds the tokens of one forward pass, and with it the memory above the weights.
+    ``batch_tokens`` bounds the tokens of one forward pass, and with it the memory above the weights:
+    :attr:`pack_bytes`. :meth:`within` chooses it for a limit on memory.
 
         model = load_model("smollm2-135m")
         model.score([Continuation("The capital of France is", " Paris")])[0].logprob
@@ -53,6 +54,7 @@ class TransformersModel:
         *,
         batch_tokens: int = 4096,
         pooling: Pooling | None = None,
+        memory: int | None = None,
     ) -> None:
         self._module = module
         self._tokenizer = tokenizer
@@ -60,6 +62,7 @@ class TransformersModel:
         self._family = family
         self.batch_tokens = batch_tokens
         self.pooling = pooling
+        self.memory = memory
 
     @property
     def card(self) -> ModelCard:
@@ -87,6 +90,28 @@ class TransformersModel:
         """What runs the module."""
         card = self._card
         return Engine(self._module, self._tokenizer, card.name, card.context_length, self.batch_tokens)
+
+    @property
+    def pack_bytes(self) -> int:
+        """Most bytes that one forward pass holds beside the weights, as planned."""
+        return memory_plan.pack_bytes(memory_plan.shape_of(self._module), self.batch_tokens)
+
+    def within(self, memory: int) -> TransformersModel:
+        """The same model with passes small enough for weights and one of them to stay within ``memory`` bytes.
+
+        Raises :class:`UsageError` where the weights alone are too large.
+        """
+        weights = self._card.memory_bytes or 0
+        tokens = memory_plan.plan_tokens(self._module, memory, weights=weights, name=self._card.name)
+        return TransformersModel(
+            self._module,
+            self._tokenizer,
+            self._card,
+            self._family,
+            batch_tokens=tokens,
+            pooling=self.pooling,
+            memory=memory,
+        )
 
     def score(self, requests: Sequence[Continuation], *, top: int = 0, detail: bool = False) -> list[Score]:
         """Score each request, in order; results do not depend on how requests are batched."""
@@ -150,9 +175,10 @@ class TransformersModel:
             memory_bytes=memory,
             parts=(*self._card.parts, part),
         )
-        return TransformersModel(
+        changed = TransformersModel(
             module, self._tokenizer, card, self._family, batch_tokens=self.batch_tokens, pooling=self.pooling
         )
+        return changed if self.memory is None else changed.within(self.memory)
 
     def save(self, folder: Path) -> Path:
         """Write a checkpoint folder that :func:`steelyard.load` reads back; all or nothing."""
@@ -165,7 +191,7 @@ class TransformersModel:
 
 
 def size_of(module: torch.nn.Module) -> tuple[int, int]:
-    """Number of parameters, and bytes of parameters and buffers; shared tensors count once.
+    """Number of parameters, and bytes of parameters, buffers and packed copies; shared tensors count once.
 
     >>> import torch
     >>> size_of(torch.nn.Linear(3, 2))
@@ -173,7 +199,8 @@ def size_of(module: torch.nn.Module) -> tuple[int, int]:
     """
     parameters = {p.data_ptr(): p for p in module.parameters()}
     held = {b.data_ptr(): b for b in module.buffers()} | parameters
+    packed = sum(int(getattr(child, "packed_bytes", 0)) for child in module.modules())
     return (
         sum(p.numel() for p in parameters.values()),
-        sum(t.numel() * t.element_size() for t in held.values()),
+        sum(t.numel() * t.element_size() for t in held.values()) + packed,
     )

@@ -9,6 +9,7 @@ from typing import Any
 
 from steelyard.contracts import LanguageModel, Texts
 from steelyard.errors import UsageError
+from steelyard.quantities import memory_bytes
 from steelyard.systems.system_file import SUFFIXES, SystemFile, read_system
 
 
@@ -22,10 +23,10 @@ def load(
 ) -> LanguageModel:
     """Load a system file (``*.yaml``, ``*.yml``) or any name that ``models.load_model`` takes.
 
-    ``options`` go to ``load_model`` (``device``, ``dtype``, ``accept_licence`` ...). A system file's parts are
-    applied; those that need calibration get ``calibration``, else the texts that the file names. A file
-    without a ``prompt`` section gives the bare model, with its parts. With ``on="ray"`` (or ``ray:ADDRESS``) the
-    model is loaded by the workers of a Ray cluster and each call is divided among them.
+    ``options`` go to ``load_model`` (``device``, ``dtype``, ``memory``, ``accept_licence`` ...). A system
+    file's parts are applied; those that need calibration get ``calibration``, else the texts that the file
+    names. A file without a ``prompt`` section gives the bare model, with its parts. With ``on="ray"`` (or
+    ``ray:ADDRESS``) the model is loaded by the workers of a Ray cluster and each call is divided among them.
 
     Example:
         >>> load("best.yaml").generate([[Message("user", "What is a steelyard?")]])  # doctest: +SKIP
@@ -61,11 +62,15 @@ def assemble(
         if "response_cache" in stated:
             stated["response_cache"] = _resolved(stated["response_cache"], path)
         options = {**stated, **options}
+    # a limit on memory is one on the weights as they are used: after the parts
+    memory = memory_bytes(options.pop("memory")) if system.weights and "memory" in options else None
     model = load_model(_resolved(system.model, path), **options)
     if system.weights:
         from steelyard.compression.apply import apply_parts
 
         model = apply_parts(model, system.weights, _calibration(system, path, calibration), cache=cache)
+    if memory is not None:
+        model = limited(model, memory)
     if system.prompt is None:
         return model
     from steelyard.systems.system import System
@@ -93,6 +98,15 @@ def _on_cluster(name: str | Path, on: str, **options: Any) -> LanguageModel:
     from steelyard.systems.system import System
 
     return System(model, system.prompt.to_style(), name=Path(name).stem)
+
+
+def limited(model: LanguageModel, memory: int) -> LanguageModel:
+    """``model`` with its forward passes planned to stay within ``memory`` bytes, weights included."""
+    from steelyard.models.weights import TransformersModel
+
+    if not isinstance(model, TransformersModel):
+        raise UsageError(f"memory cannot be limited for {model.card.name}: its weights are not in this process")
+    return model.within(memory)
 
 
 def _calibration(system: SystemFile, path: Path | None, given: Texts | None) -> Sequence[str] | None:

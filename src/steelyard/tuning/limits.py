@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from steelyard.errors import UsageError
 from steelyard.parts import nearest
+from steelyard.quantities import MEMORY_UNITS, TIME_UNITS, quantity
 
-MEMORY_UNITS = {"b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
-TIME_UNITS = {"ms": 1e-3, "s": 1.0, "min": 60.0}
 UNITS: Mapping[str, Mapping[str, float]] = {"memory": MEMORY_UNITS, "latency": TIME_UNITS}
 
 
@@ -43,7 +40,7 @@ def parse_limits(texts: Iterable[str] | Mapping[str, str | float]) -> Limits:
             raise UsageError(
                 f"unknown limit {name!r}{nearest(name, ['memory', 'latency'])}; known: memory, latency"
             )
-        value = _quantity(name, text, units)
+        value = quantity(name, text, units)
         if found.setdefault(name, value) != value:
             raise UsageError(f"contradictory limits: {name} is given twice with different values; give it once")
     memory = found.get("memory")
@@ -60,17 +57,3 @@ def _pairs(texts: Iterable[str] | Mapping[str, str | float]) -> Iterable[tuple[s
             if not separator:
                 raise UsageError(f"limit {piece!r} is not of the form name=value, such as memory=600MB")
             yield name.strip(), value.strip()
-
-
-def _quantity(name: str, text: str, units: Mapping[str, float]) -> float:
-    match = re.fullmatch(r"([0-9.]+(?:e[0-9]+)?)\s*([a-zA-Z]*)", text)
-    unit = (match[2] if match else "").lower()
-    if match is None or unit not in units:
-        raise UsageError(f"limit {name}={text}: write a number and a unit ({', '.join(units)})")
-    try:
-        value = float(match[1]) * units[unit]
-    except ValueError as error:
-        raise UsageError(f"limit {name}={text}: {match[1]!r} is not a number") from error
-    if not (0 < value < math.inf):
-        raise UsageError(f"limit {name}={text}: must be more than zero, or no system can keep it")
-    return value

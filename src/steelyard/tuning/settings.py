@@ -31,6 +31,7 @@ class TuneOptions(TypedDict, total=False):
     exhaustive: bool
     seed: int
     timing_samples: int
+    memory: str | int | None
 
 
 class TuneSettings(BaseModel):
@@ -40,6 +41,8 @@ class TuneSettings(BaseModel):
     scored as they stand, have one), ``weights`` the weight parts (``"none"``, ``"sleb:remove=3+int8"``
     or a list such as ``[{sleb: {remove: 3}}, {int8: {}}]``). ``by`` says what cheapest means; ``tolerance``
     how far below the best still is good enough, ``target`` which quality is, whatever the best reaches.
+    ``memory`` is the most that weights and one forward pass may take while measuring (such as ``"900MB"``); unlike
+    ``limits`` it rules nothing out, but a system that cannot keep it fails.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -56,6 +59,7 @@ class TuneSettings(BaseModel):
     exhaustive: bool = False
     seed: int = 0
     timing_samples: int = Field(8, ge=1)
+    memory: str | int | None = None
 
     @classmethod
     def read(cls, options: Mapping[str, Any]) -> TuneSettings:
@@ -72,6 +76,7 @@ class TuneSettings(BaseModel):
             raise UsageError(f"tune setting {place}: {first['msg']}, not {first['input']!r}") from error
 
     def plan(self, task_fingerprint: str, models: Sequence[str]) -> str:
-        """Identifies what is to be done: an unfinished run of the same plan is continued."""
-        record = {"task": task_fingerprint, "models": list(models), **self.model_dump(mode="json")}
+        """Identifies what is to be done: an unfinished run of the same plan is continued, with any memory."""
+        settings = self.model_dump(mode="json", exclude={"memory"})
+        record = {"task": task_fingerprint, "models": list(models), **settings}
         return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()[:16]

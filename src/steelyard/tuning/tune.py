@@ -14,6 +14,7 @@ from steelyard.contracts import LanguageModel, Marks, Progress, ResultKey
 from steelyard.errors import SteelyardError, UsageError
 from steelyard.evaluation.evaluate import evaluate
 from steelyard.evaluation.task_files import TEXT_METRICS, FileTask, load_task
+from steelyard.quantities import memory_bytes
 from steelyard.runs.store import RunStore
 from steelyard.systems.system_file import write_system
 from steelyard.tuning.candidates import Candidate, checked_weights, grid, parse_weights, styles_of
@@ -111,7 +112,11 @@ class _Tuning:
         self.limits = limits
         self.store = store
         self.progress = progress
-        self.variants = Variants(self._calibration(), progress=progress)
+        self.variants = Variants(
+            self._calibration(),
+            memory=None if settings.memory is None else memory_bytes(settings.memory),
+            progress=progress,
+        )
         self.keys: dict[str, ResultKey] = {}
         self.marks: dict[str, dict[str, Marks]] = {}
         self.order = list(task.samples())

@@ -1,0 +1,67 @@
+"""float32 against int8, and int8 with packed copies: scoring and single steps of generation, as ratios.
+
+python benchmarks/bench_precision.py [ROUNDS]
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import sys
+from collections.abc import Callable
+from typing import Any
+
+os.environ.setdefault("GOMP_SPINCOUNT", "3000")
+
+from timing import seconds
+
+from steelyard.compression.int8 import int8
+from steelyard.contracts import Continuation, Sampling
+from steelyard.models.loading import load_model
+
+TEXT = "A steelyard is a balance with arms of unequal length and one weight that slides along the beam. "
+STEPS = 8
+
+
+def main() -> None:
+    """SmolLM2-135M-Instruct: one table, medians of ratios over rounds in which the models take turns."""
+    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 5
+    original: Any = load_model("smollm2-135m")
+    models = {"float32": original, "int8": int8(original), "int8 packed": int8(original, packed=True)}
+    works: dict[str, Callable[[Any], object]] = {
+        "scoring, 4 texts": lambda model: model.score(
+            [Continuation(f"{number}. " + TEXT * 3, TEXT) for number in range(4)]
+        ),
+        "one stream": lambda model: model.generate([TEXT], Sampling(max_tokens=STEPS)),
+        "4 streams": lambda model: model.generate(
+            [f"{number}. {TEXT}" for number in range(4)], Sampling(max_tokens=STEPS)
+        ),
+    }
+    print(f"| | memory | {' | '.join(works)} |")
+    print("| --- | --- |" + " --- |" * len(works))
+    times = {work: compared(run, models, rounds) for work, run in works.items()}
+    for name, model in models.items():
+        share = model.card.memory_bytes / original.card.memory_bytes
+        gains = [
+            statistics.median(
+                reference / own for reference, own in zip(found["float32"], found[name], strict=True)
+            )
+            for found in times.values()
+        ]
+        cells = " | ".join(f"{gain:.2f}x" for gain in gains)
+        print(f"| {name} | {model.card.memory_bytes / 1e6:.0f} MB ({share:.2f}x) | {cells} |")
+
+
+def compared(run: Callable[[Any], object], models: dict[str, Any], rounds: int) -> dict[str, list[float]]:
+    """Seconds of ``run`` for each model, round by round, the models in turns."""
+    for model in models.values():
+        run(model)
+    times: dict[str, list[float]] = {name: [] for name in models}
+    for _ in range(rounds):
+        for name, model in models.items():
+            times[name].append(seconds(lambda model=model: run(model)))  # type: ignore[misc]
+    return times
+
+
+if __name__ == "__main__":
+    main()
