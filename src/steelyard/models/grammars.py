@@ -15,6 +15,9 @@ from steelyard.contracts import Grammar
 from steelyard.errors import CapabilityError, ModelError, UsageError
 from steelyard.models.forward import Engine
 
+WHITE_SPACE = "[ ]?"
+"""White space between the parts of a JSON answer: with more a model may write nothing else until it is cut."""
+
 
 def grammar_tokenizer(engine: Engine, ends: frozenset[int]) -> Any:
     """The vocabulary as llguidance sees it; costs up to seconds, so an engine keeps it.
@@ -108,7 +111,7 @@ def _schema(text: str) -> str:
         raise UsageError(f"sampling: the JSON schema of the grammar is not JSON: {error}") from error
     if not isinstance(schema, dict | bool):
         raise UsageError("sampling: the JSON schema of the grammar must be an object")
-    return str(LLMatcher.grammar_from_json_schema(schema if isinstance(schema, dict) else text))
+    return str(LLMatcher.grammar_from_json_schema(text, overrides={"whitespace_pattern": WHITE_SPACE}))
 
 
 def _one_line(message: str) -> str:
