@@ -124,6 +124,13 @@ class Engine:
         return end_tokens(self)
 
     @cached_property
+    def recorder(self) -> Any:
+        """Keeps the recorded decoding step."""
+        from steelyard.models.recorded_step import Recorder
+
+        return Recorder(self)
+
+    @cached_property
     def grammar_tokenizer(self) -> Any:
         """The vocabulary as grammars see it."""
         from steelyard.models.grammars import grammar_tokenizer

@@ -19,12 +19,12 @@ COLUMNS = 64
 class Reading(NamedTuple):
     """Several prompts are read, packed into one row.
 
-    ``rows`` says where they go and ``paths`` which of the packed tokens, in order, each consists of after its
-    first ``shared`` tokens; those are already held by the row ``donor``.
+    ``rows`` (prompts,) says where they go, ``paths`` (prompts, longest) which of the packed tokens, in order, each
+    consists of after its first ``shared`` tokens, filled up with any; the row ``donor`` holds those already.
     """
 
-    rows: Sequence[int]
-    paths: Sequence[torch.Tensor]
+    rows: torch.Tensor
+    paths: torch.Tensor
     donor: int
     shared: int
 
@@ -57,23 +57,17 @@ class RowLayer(CacheLayerMixin):  # type: ignore[misc]
     def read(self, plan: Reading, keys: torch.Tensor, values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Copy packed states (1, heads, tokens, width) into rows; return them behind what is shared."""
         found = []
+        end = plan.shared + plan.paths.shape[1]
         for held, new in ((self.keys, keys), (self.values, values)):
-            prefix = held[plan.donor, :, : plan.shared]
-            for row, path in zip(plan.rows, plan.paths, strict=True):
-                if row != plan.donor:
-                    held[row, :, : plan.shared] = prefix
-                held[row, :, plan.shared : plan.shared + len(path)] = new[0, :, path]
+            prefix = held[plan.donor, :, : plan.shared].clone()
+            held[plan.rows, :, : plan.shared] = prefix
+            held[plan.rows, :, plan.shared : end] = new[0, :, plan.paths].transpose(0, 1)
             found.append(torch.cat([prefix.unsqueeze(0), new], dim=2) if plan.shared else new)
         return found[0], found[1]
 
-    def write(self, plan: Writing, keys: torch.Tensor, values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Put states (rows, heads, 1, width) into their columns; return the columns in use, sharing memory."""
-        held_keys = self.keys[: len(keys), :, : plan.columns]
-        held_values = self.values[: len(keys), :, : plan.columns]
-        place = plan.positions[:, None, :, None]
-        held_keys.scatter_(2, place.expand_as(keys), keys)
-        held_values.scatter_(2, place.expand_as(values), values)
-        return held_keys, held_values
+    def views(self, rows: int, columns: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Keys and values of the first rows and columns, sharing memory."""
+        return self.keys[:rows, :, :columns], self.values[:rows, :, :columns]
 
     def move(self, source: int, target: int, columns: int) -> None:
         """Copy the first columns of a row into another."""
@@ -115,6 +109,10 @@ class RowCache(Cache):  # type: ignore[misc]
             wanted = max(columns, 2 * self.columns)
             self.columns = -(-wanted // COLUMNS) * COLUMNS
 
+    def holds(self, columns: int) -> bool:
+        """Whether there are so many columns already."""
+        return all(layer.get_seq_length() >= columns for layer in self.layers)
+
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, layer_idx: int, *args: Any, **kwargs: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -127,12 +125,47 @@ class RowCache(Cache):  # type: ignore[misc]
         if isinstance(self.plan, Reading):
             return layer.read(self.plan, key_states, value_states)
         assert self.plan is not None
-        return layer.write(self.plan, key_states, value_states)
+        keys, values = layer.views(len(key_states), self.plan.columns)
+        return append(keys, values, self.plan.positions, key_states, value_states)
+
+    def views(self, rows: int, columns: int) -> list[torch.Tensor]:
+        """Keys and values of each layer in turn, the first rows and columns; they share the cache's memory."""
+        return [view for layer in self.layers for view in layer.views(rows, columns)]
 
     def move(self, source: int, target: int, columns: int) -> None:
         """Copy the first columns of a row into another, in every layer."""
         for layer in self.layers:
             layer.move(source, target, columns)
+
+
+class ViewCache(Cache):  # type: ignore[misc]
+    """The columns in use of a :class:`RowCache` as plain tensors, for one token in each row at ``positions``."""
+
+    def __init__(self, views: Sequence[torch.Tensor], positions: torch.Tensor) -> None:
+        super().__init__(layers=[])
+        self.held = views
+        self.positions = positions
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, layer_idx: int, *args: Any, **kwargs: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Take the states of one layer and return the keys and values to attend to."""
+        keys, values = self.held[2 * layer_idx], self.held[2 * layer_idx + 1]
+        return append(keys, values, self.positions, key_states, value_states)
+
+
+def append(
+    keys: torch.Tensor,
+    values: torch.Tensor,
+    positions: torch.Tensor,
+    new_keys: torch.Tensor,
+    new_values: torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Write states (rows, heads, 1, width) into columns ``positions`` (rows, 1) of the held ones, in place."""
+    place = positions[:, None, :, None]
+    keys.scatter_(2, place.expand_as(new_keys), new_keys)
+    values.scatter_(2, place.expand_as(new_values), new_values)
+    return keys, values
 
 
 def _grown(held: torch.Tensor | None, rows: int, columns: int, like: torch.Tensor) -> torch.Tensor:

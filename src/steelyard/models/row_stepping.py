@@ -15,6 +15,7 @@ from steelyard.models.attention_masks import additive_mask
 from steelyard.models.forward import Engine, Positions, common_prefix
 from steelyard.models.kv_cache import Reading, RowCache, Writing
 from steelyard.models.prompt_tree import prompt_tree, visible
+from steelyard.models.recorded_step import RecordedStep
 
 PACK_TOKENS = 384
 """Most tokens packed into one row: the attention of a pack grows with the square, unrelated prompts included."""
@@ -40,10 +41,11 @@ class RowStepper:
         self.cache = RowCache(rows)
         self.positions = torch.zeros(0, dtype=torch.long, device=engine.device)
         self.held: list[tuple[int, ...]] = [()] * rows
+        self.recorded: RecordedStep | None = None
 
     def admit(self, prompts: Sequence[Sequence[int]]) -> torch.Tensor:
         """Read prompts into free rows; logits (prompts, vocabulary) of the first new token of each."""
-        first = len(self.positions)
+        first, self.recorded = len(self.positions), None
         places: dict[tuple[int, ...], list[int]] = {}
         for number, prompt in enumerate(prompts):
             places.setdefault(tuple(prompt), []).append(first + number)
@@ -63,13 +65,17 @@ class RowStepper:
         positions = self.positions.unsqueeze(1)
         columns = int(self.positions.max()) + 1
         self.cache.reserve(columns)
-        self.cache.plan = Writing(positions, columns)
         distance = positions - torch.arange(columns, device=ids.device)
         distance = distance.unsqueeze(1)  # (rows, 1, columns)
-        rows = torch.arange(len(tokens), device=ids.device)
-        logits = self._forward(ids, Positions(rows, torch.zeros_like(rows)), distance >= 0, distance, positions)
         self.positions = self.positions + 1
-        return logits
+        mask = self._mask(distance >= 0, distance)
+        if self.recorded is None:
+            self.recorded = self.engine.recorder.ready(self.cache)
+        if self.recorded is not None and self.cache.holds(columns):
+            return self.recorded.run(ids, positions, mask, self.cache.views(len(tokens), columns))
+        self.cache.plan = Writing(positions, columns)
+        rows = torch.arange(len(tokens), device=ids.device)
+        return self._forward(ids, Positions(rows, torch.zeros_like(rows)), mask, positions)
 
     def keep(self, rows: Sequence[int]) -> list[int]:
         """Go on with these rows only; returns them in their new order: the last ones fill the gaps."""
@@ -118,33 +124,26 @@ class RowStepper:
         """Read a pack into its rows; logits (prompts, vocabulary) at the ends of the prompts."""
         device, shared = self.positions.device, pack.shared
         tree = prompt_tree([prompt[shared:] for prompt in pack.prompts])
-        paths = [torch.tensor(path, device=device) for path in tree.paths]
         rows, copied = [], []
-        for prompt, path in zip(pack.prompts, paths, strict=True):
+        for prompt, path in zip(pack.prompts, tree.paths, strict=True):
             for row in places[prompt]:
                 rows.append(row)
                 copied.append(path)
                 self.held[row] = prompt
-        self.cache.plan = Reading(rows, copied, pack.donor, shared)
+        paths = self.engine.tensor(copied)
+        self.cache.plan = Reading(torch.tensor(rows, device=device), paths, pack.donor, shared)
         positions = torch.tensor(tree.depths, device=device).add_(shared)
         before = torch.cat([torch.arange(shared, device=device), positions])
         distance = (positions.unsqueeze(1) - before).unsqueeze(0)
-        ends = torch.stack([path[-1] for path in paths])
+        ends = torch.tensor([path[-1] for path in tree.paths], device=device)
         ids = torch.tensor([tree.tokens], device=device)
-        allowed = visible(tree, shared, device)
-        return self._forward(
-            ids, Positions(torch.zeros_like(ends), ends), allowed, distance, positions.unsqueeze(0)
-        )
+        mask = self._mask(visible(tree, shared, device), distance)
+        return self._forward(ids, Positions(torch.zeros_like(ends), ends), mask, positions.unsqueeze(0))
 
-    def _forward(
-        self,
-        ids: torch.Tensor,
-        read: Positions,
-        allowed: torch.Tensor,
-        distance: torch.Tensor,
-        positions: torch.Tensor,
-    ) -> torch.Tensor:
-        module: Any = self.engine.module
-        mask = additive_mask(allowed, distance, module.config, module.dtype)
+    def _mask(self, allowed: torch.Tensor, distance: torch.Tensor) -> Any:
+        module = self.engine.module
+        return additive_mask(allowed, distance, module.config, module.dtype)
+
+    def _forward(self, ids: torch.Tensor, read: Positions, mask: Any, positions: torch.Tensor) -> torch.Tensor:
         step = self.engine.forward(ids, read, cache=self.cache, attention_mask=mask, position_ids=positions)
         return step.logits
