@@ -50,7 +50,7 @@ def test_changed_weights_and_parts_are_felt(engines: Any) -> None:
     assert before != after
     assert [a.text for a in after] == [a.text for a in generate(fresh(engine), PROMPTS, Sampling(max_tokens=12))]
     first = engine.recorder.recorded
-    engine.module.model.layers[1] = engine.module.model.layers[0]
+    engine.module.model.layers[1].mlp = copy.deepcopy(engine.module.model.layers[0].mlp)
     other = generate(engine, PROMPTS, Sampling(max_tokens=12))
     assert engine.recorder.recorded is not first
     assert [a.text for a in other] == [a.text for a in generate(fresh(engine), PROMPTS, Sampling(max_tokens=12))]
@@ -68,11 +68,11 @@ def test_hooks_are_never_recorded(engines: Any) -> None:
 def test_what_records_wrongly_is_not_used(engines: Any, caplog: pytest.LogCaptureFixture) -> None:
     engine = fresh(engines("llama"))
 
-    class Counting(torch.nn.Module):
+    class Deceptive(torch.nn.Module):
         def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-            return hidden * (1.0 + 0.1 * hidden.shape[0].__int__())  # a number that tracing makes a constant
+            return hidden * (2.0 if torch.jit.is_tracing() else 1.0)
 
-    engine.module.model.norm = Counting()
+    engine.module.model.norm = Deceptive()
     with caplog.at_level(logging.INFO):
         answers = generate(engine, PROMPTS[:2], Sampling(max_tokens=8))
     assert engine.recorder.recorded is None

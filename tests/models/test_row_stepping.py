@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from steelyard.contracts import Sampling
@@ -57,6 +57,7 @@ def counting(engine: Engine, **changes: Any) -> Counting:
 
 
 @given(st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=6), min_size=1, max_size=8))
+@settings(deadline=None)
 def test_a_tree_holds_each_beginning_once(prompts: list[list[int]]) -> None:
     prompts = sorted(prompts)
     tree = prompt_tree(prompts)

@@ -71,7 +71,7 @@ def test_a_tokens_place_in_the_uniform_numbers() -> None:
 
 
 @given(st.lists(st.integers(0, 19), min_size=1, max_size=30), st.floats(0.5, 3.0))
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 def test_repetition_penalty_is_that_of_transformers(tokens: list[int], penalty: float) -> None:
     from transformers import RepetitionPenaltyLogitsProcessor
 
