@@ -75,22 +75,23 @@ def transformers(module: Any, tokenizer: Any, prompts: Sequence[str], new: int, 
     return found
 
 
-def llama_cpp_sides(tokenizer: Any, prompts: Sequence[str], new: int) -> dict[str, Callable[[], Any]]:
+def llama_cpp_models(folder: Path) -> dict[str, Any]:
     """llama.cpp in 8 bits and in the 4 bits it comes in; nothing where llama-cpp-python is not installed."""
     try:
-        from llama_cpp_peer import LlamaCpp, requantized
+        import llama_cpp  # noqa: F401
+        from llama_cpp_peer import LlamaCpp, quiet, requantized
         from loading import fetched_gguf
     except ImportError:
         print("llama-cpp-python is not installed: llama.cpp is left out\n")
         return {}
-    folder = Path(tempfile.mkdtemp(prefix="steelyard-bench-"))
+    silence = quiet()
     small = fetched_gguf(folder)
-    ids = [tokenizer(prompt).input_ids for prompt in prompts]
     loaded = {
         "llama.cpp Q8_0": LlamaCpp(requantized(small, folder / "q8.gguf", 7), torch.get_num_threads()),
         "llama.cpp Q4_1": LlamaCpp(small, torch.get_num_threads()),
     }
-    return {name: partial(model.generate, ids, new) for name, model in loaded.items()}
+    del silence  # each model keeps one of its own
+    return loaded
 
 
 def best_batch(module: Any, tokenizer: Any, prompts: Sequence[str], new: int, sizes: Sequence[int]) -> int:
@@ -98,7 +99,9 @@ def best_batch(module: Any, tokenizer: Any, prompts: Sequence[str], new: int, si
     if len(sizes) == 1:
         return sizes[0]
     taken = {size: seconds(partial(transformers, module, tokenizer, prompts, new, size)) for size in sizes}
-    print("transformers by batch size, seconds: " + ", ".join(f"{k}: {v:.1f}" for k, v in taken.items()) + "\n")
+    print(
+        "transformers by batch size, seconds: " + ", ".join(f"{k}: {v:.1f}" for k, v in taken.items()), flush=True
+    )
     return min(taken, key=taken.__getitem__)
 
 
@@ -135,21 +138,21 @@ def main() -> None:
     lengths = sorted(len(tokenizer(prompt).input_ids) for prompt in prompts)
     print(f"{len(prompts)} prompts of {lengths[0]} to {lengths[-1]} tokens, median {lengths[len(lengths) // 2]}")
     print(f"{new} new tokens each; {torch.get_num_threads()} threads, torch {torch.__version__}\n")
-    for title, chosen in ((f"{len(prompts)} prompts", prompts), ("one prompt", prompts[:1])):
-        batched = len(chosen) > 1
-        sizes = [size for size in arguments.batches if size <= len(chosen)] or [len(chosen)]
-        size = best_batch(module, tokenizer, chosen, new, sizes) if batched else 1
-        sides: dict[str, Callable[[], Any]] = {
-            BASELINE: partial(transformers, module, tokenizer, chosen, new, size),
-            "steelyard float32": partial(steelyard, model, chosen, new),
-            "steelyard int8": partial(steelyard, small, chosen, new),
-        } | llama_cpp_sides(tokenizer, chosen, new)
-        title += f", transformers in batches of {size}" if batched else ""
-        table(title, sides, arguments.rounds, new * len(chosen))
-        same = zip(sides[BASELINE](), sides["steelyard float32"](), strict=True)
-        print(
-            f"\nsteelyard float32 writes what transformers writes: {sum(a == b for a, b in same)} of {len(chosen)}"
-        )
+    with tempfile.TemporaryDirectory() as folder:
+        peers = llama_cpp_models(Path(folder))
+        for title, chosen in ((f"{len(prompts)} prompts", prompts), ("one prompt", prompts[:1])):
+            ids = [tokenizer(prompt).input_ids for prompt in chosen]
+            sizes = [size for size in arguments.batches if size <= len(chosen)] or [len(chosen)]
+            size = best_batch(module, tokenizer, chosen, new, sizes)
+            sides: dict[str, Callable[[], Any]] = {
+                BASELINE: partial(transformers, module, tokenizer, chosen, new, size),
+                "steelyard float32": partial(steelyard, model, chosen, new),
+                "steelyard int8": partial(steelyard, small, chosen, new),
+            } | {name: partial(peer.generate, ids, new) for name, peer in peers.items()}
+            table(f"{title}, transformers in batches of {size}", sides, arguments.rounds, new * len(chosen))
+            same = zip(sides[BASELINE](), sides["steelyard float32"](), strict=True)
+            equal = sum(a == b for a, b in same)
+            print(f"\nsteelyard float32 writes what transformers writes: {equal} of {len(chosen)}", flush=True)
 
 
 def parsed() -> argparse.Namespace:

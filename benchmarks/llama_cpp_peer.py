@@ -16,6 +16,15 @@ import numpy as np
 BATCH = 2048
 
 
+def quiet() -> Any:
+    """Silence llama.cpp; what is returned has to be kept, for it is what the library calls."""
+    import llama_cpp
+
+    callback = llama_cpp.llama_log_callback(lambda *_: None)
+    llama_cpp.llama_log_set(callback, ctypes.c_void_p(0))
+    return callback
+
+
 def requantized(source: Path, target: Path, ftype: int) -> Path:
     """Write a GGUF file in another precision (0 is float32, 7 is Q8_0)."""
     import llama_cpp
@@ -36,9 +45,8 @@ class LlamaCpp:
         import llama_cpp
 
         self.api: Any = llama_cpp
-        self.quiet = llama_cpp.llama_log_callback(lambda *_: None)
+        self.silence = quiet()
         self.threads = threads
-        llama_cpp.llama_log_set(self.quiet, ctypes.c_void_p(0))
         self.model = llama_cpp.llama_model_load_from_file(bytes(file), llama_cpp.llama_model_default_params())
         if not self.model:
             raise SystemExit(f"llama.cpp cannot read {file}")

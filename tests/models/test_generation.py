@@ -225,7 +225,12 @@ def test_what_is_sent_never_contains_the_start_of_a_stop(text: str, stops: list[
 
 @pytest.mark.real_model
 def test_smollm2_greedy_equals_transformers(smollm2: Any) -> None:
-    prompts = ["The capital of France is", "Once upon a time there was a small dog who"]
+    prompts = [
+        "The capital of France is",
+        "Once upon a time there was a small dog who",
+        "The capital of France is",
+    ]
+    prompts[2] += " Paris, and the food is good. " * 6 + "The capital of Italy is"
     settings = Sampling(max_tokens=16)
     together = smollm2.generate(prompts, settings)
     for prompt, answer in zip(prompts, together, strict=True):
