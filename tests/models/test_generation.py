@@ -230,7 +230,7 @@ def test_smollm2_greedy_equals_transformers(smollm2: Any) -> None:
         "Once upon a time there was a small dog who",
         "The capital of France is",
     ]
-    prompts[2] += " Paris, and the food is good. " * 6 + "The capital of Italy is"
+    prompts[2] += " is Paris, and the food is good. " * 6 + "The capital of Italy is"
     settings = Sampling(max_tokens=16)
     together = smollm2.generate(prompts, settings)
     for prompt, answer in zip(prompts, together, strict=True):
