@@ -86,7 +86,7 @@ class Recorder:
 
     def _record(self, cache: RowCache) -> RecordedStep | None:
         module = self.engine.module
-        if any(child._forward_hooks or child._forward_pre_hooks for child in module.modules()):
+        if any(_hooks(child) for child in module.modules()):
             return None  # what hooks do may differ from step to step
         sizes = ((2, 8), (1, 5), (3, 19))
         inputs = [_trial(cache, self.engine, rows, columns) for rows, columns in sizes]
@@ -151,5 +151,11 @@ def _parts(module: nn.Module) -> tuple[int, ...]:
     """What a module consists of: changed values are replayed, changed parts have to be recorded."""
     found = [id(child) for child in module.modules()]
     found += [parameter.data_ptr() for parameter in module.parameters()]
-    found += [len(child._forward_hooks) + len(child._forward_pre_hooks) for child in module.modules()]
+    found += [id(hook) for child in module.modules() for hook in _hooks(child)]
     return tuple(found)
+
+
+def _hooks(module: nn.Module) -> list[Any]:
+    """Hooks of a module, but for those transformers leaves behind to collect outputs when it is asked for them."""
+    hooks = [*module._forward_hooks.values(), *module._forward_pre_hooks.values()]
+    return [hook for hook in hooks if getattr(hook, "__module__", "") != "transformers.utils.output_capturing"]
