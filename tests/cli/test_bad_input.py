@@ -147,8 +147,11 @@ COMMANDS: dict[str, tuple[list[str], int, str]] = {
 
 
 @pytest.mark.parametrize("name", sorted(COMMANDS))
-def test_bad_commands(run: Run, tiny_folder: Path, tmp_path: Path, name: str) -> None:
+def test_bad_commands(
+    run: Run, tiny_folder: Path, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     prepare(tmp_path, tiny_folder)
+    monkeypatch.setenv("STEELYARD_CACHE", str(tmp_path / "cache"))  # where nothing was accepted before
     arguments, expected, says = COMMANDS[name]
     code, error = run(*[str(tiny_folder) if word == "MODEL" else word for word in arguments])
     assert_one_line(error, says)

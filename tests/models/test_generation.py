@@ -10,9 +10,11 @@ from hypothesis import strategies as st
 
 from steelyard.contracts import Message, Sampling
 from steelyard.errors import CapabilityError, InputError, ModelError, UsageError
+from steelyard.models.answers import end_tokens, summary_of
 from steelyard.models.detokenizing import Detokenizer, find_stop, held_back
 from steelyard.models.forward import Engine
-from steelyard.models.generation import end_tokens, generate, sample, stream, summary_of
+from steelyard.models.generation import generate, stream
+from steelyard.models.sampling import sample
 from tiny import tiny_tokenizer
 
 SHARED = "Question: What is the capital of France?\nAnswer: Paris " * 3
@@ -175,7 +177,8 @@ def test_conversations_need_a_chat_template(engines: Any) -> None:
     chat = [Message("user", "What?")]
     raw = "<|im_start|>user\nWhat?<|im_end|>\n<|im_start|>assistant\n"
     answers = generate(engine, [chat, raw], Sampling(max_tokens=6))
-    assert answers[0] == answers[1]
+    assert answers[0].tokens == answers[1].tokens
+    assert answers[0].token_logprobs == pytest.approx(answers[1].token_logprobs, abs=1e-4)
     bare = copy.deepcopy(engine.tokenizer)
     bare.chat_template = None
     with pytest.raises(CapabilityError, match="chat template"):
@@ -222,7 +225,12 @@ def test_what_is_sent_never_contains_the_start_of_a_stop(text: str, stops: list[
 
 @pytest.mark.real_model
 def test_smollm2_greedy_equals_transformers(smollm2: Any) -> None:
-    prompts = ["The capital of France is", "Once upon a time there was a small dog who"]
+    prompts = [
+        "The capital of France is",
+        "Once upon a time there was a small dog who",
+        "The capital of France is",
+    ]
+    prompts[2] += " is Paris, and the food is good. " * 6 + "The capital of Italy is"
     settings = Sampling(max_tokens=16)
     together = smollm2.generate(prompts, settings)
     for prompt, answer in zip(prompts, together, strict=True):

@@ -139,6 +139,27 @@ class Engine:
 
         return not self.encoder_decoder and takes_masks(self)
 
+    @cached_property
+    def end_tokens(self) -> frozenset[int]:
+        """Tokens that end an answer."""
+        from steelyard.models.answers import end_tokens
+
+        return end_tokens(self)
+
+    @cached_property
+    def recorder(self) -> Any:
+        """Keeps the recorded decoding step."""
+        from steelyard.models.recorded_step import Recorder
+
+        return Recorder(self)
+
+    @cached_property
+    def grammar_tokenizer(self) -> Any:
+        """The vocabulary as grammars see it."""
+        from steelyard.models.grammars import grammar_tokenizer
+
+        return grammar_tokenizer(self, self.end_tokens)
+
     def forward(
         self,
         ids: torch.Tensor,

@@ -1,6 +1,8 @@
 """Advancing several sequences a token at a time: the caches, masks and positions behind generation.
 
-Sequences of a batch are padded on the left, so that all of them grow at the same column; finished ones leave.
+Where an architecture takes explicit masks, sequences join and leave as they like (:mod:`.row_stepping`). The
+steppers here serve the others: all sequences of a batch begin together, padded on the left so that they grow at
+the same column; finished ones leave.
 """
 
 from __future__ import annotations
@@ -21,44 +23,61 @@ SHARED_AT_LEAST = 32
 class Stepper(Protocol):
     """A batch of growing sequences."""
 
-    def begin(self) -> torch.Tensor:
-        """Read the prompts; logits (rows, vocabulary) of the first new token."""
+    @property
+    def continuous(self) -> bool:
+        """Whether prompts may join while others run."""
+
+    def admit(self, prompts: Sequence[Sequence[int]]) -> torch.Tensor:
+        """Read prompts, which become the last rows; logits (prompts, vocabulary) of the first new tokens."""
         ...
 
     def advance(self, tokens: Sequence[int]) -> torch.Tensor:
         """Append one token to each row; logits (rows, vocabulary) of the next."""
         ...
 
-    def keep(self, rows: Sequence[int]) -> None:
-        """Go on with these rows only."""
+    def keep(self, rows: Sequence[int]) -> list[int]:
+        """Go on with these rows only; returns them in the order they are in from now on."""
         ...
 
 
-def stepper(engine: Engine, prompts: Sequence[Sequence[int]]) -> Stepper:
-    """The stepper that suits a model."""
-    return PairStepper(engine, prompts) if engine.encoder_decoder else DecoderStepper(engine, prompts)
+def takes_rows(engine: Engine) -> bool:
+    """Whether sequences can have a cache row each."""
+    return engine.sharing != "none" and engine.takes_masks
+
+
+def stepper(engine: Engine, rows: int) -> Stepper:
+    """The stepper that suits a model, for at most ``rows`` sequences at a time."""
+    if takes_rows(engine):
+        from steelyard.models.row_stepping import RowStepper  # loads transformers
+
+        return RowStepper(engine, rows)
+    return PairStepper(engine) if engine.encoder_decoder else DecoderStepper(engine)
 
 
 class DecoderStepper:
     """Decoders and recurrent models. Without a usable cache every step reads the whole sequence again."""
 
-    def __init__(self, engine: Engine, prompts: Sequence[Sequence[int]]) -> None:
+    continuous = False
+
+    def __init__(self, engine: Engine) -> None:
         self.engine = engine
-        self.ids = engine.tensor(prompts, left=True)
-        self.lengths = [len(prompt) for prompt in prompts]
-        self.prompts = prompts
+        self.ids = torch.zeros(0, 0, dtype=torch.long, device=engine.device)
+        self.lengths: list[int] = []
         self.mask: torch.Tensor | None = None
         self.cache: Any = None
 
-    def begin(self) -> torch.Tensor:
+    def admit(self, prompts: Sequence[Sequence[int]]) -> torch.Tensor:
         """Read the prompts."""
+        self.ids = self.engine.tensor(prompts, left=True)
+        self.lengths = [len(prompt) for prompt in prompts]
+        self.mask = self.cache = None
         columns = self.ids.shape[1]
         if min(self.lengths) < columns:
             lengths = torch.tensor(self.lengths, device=self.ids.device)
             self.mask = (torch.arange(columns, device=self.ids.device) >= (columns - lengths).unsqueeze(1)).long()
-        shared = self._shared()
+        shared = self._shared(prompts)
         if shared:
-            return self._begin_shared(shared)
+            return self._begin_shared(prompts, shared)
         return self._forward(self.ids, None)
 
     def advance(self, tokens: Sequence[int]) -> torch.Tensor:
@@ -72,7 +91,7 @@ class DecoderStepper:
             return self._forward(self.ids, None)
         return self._forward(new, self.cache)
 
-    def keep(self, rows: Sequence[int]) -> None:
+    def keep(self, rows: Sequence[int]) -> list[int]:
         """Go on with these rows only."""
         index = torch.tensor(rows, dtype=torch.long, device=self.ids.device)
         self.ids = self.ids[index]
@@ -82,19 +101,20 @@ class DecoderStepper:
         if self.cache is not None:
             with torch.inference_mode():
                 self.cache.reorder_cache(index)
+        return list(rows)
 
-    def _shared(self) -> int:
+    def _shared(self, prompts: Sequence[Sequence[int]]) -> int:
         """How many first tokens to compute once. Gaps in the middle need explicit positions and full attention."""
-        if len(self.prompts) < 2 or self.engine.sharing != "full" or not self.engine.takes_positions:
+        if len(prompts) < 2 or self.engine.sharing != "full" or not self.engine.takes_positions:
             return 0
-        first = self.prompts[0]
-        shared = min(min(common_prefix(first, other) for other in self.prompts), min(self.lengths) - 1)
+        first = prompts[0]
+        shared = min(min(common_prefix(first, other) for other in prompts), min(self.lengths) - 1)
         return shared if shared >= SHARED_AT_LEAST else 0
 
-    def _begin_shared(self, shared: int) -> torch.Tensor:
-        rows = len(self.prompts)
-        prefix = PrefixCache(self.engine).reach(tuple(self.prompts[0][:shared]))
-        rest = self.engine.tensor([prompt[shared:] for prompt in self.prompts], left=True)
+    def _begin_shared(self, prompts: Sequence[Sequence[int]], shared: int) -> torch.Tensor:
+        rows = len(prompts)
+        prefix = PrefixCache(self.engine).reach(tuple(prompts[0][:shared]))
+        rest = self.engine.tensor([prompt[shared:] for prompt in prompts], left=True)
         if self.mask is not None:
             gaps = self.mask[:, : rest.shape[1]]  # the padding now lies between the shared tokens and the rest
             self.mask = torch.cat([torch.ones_like(self.ids[:, :shared]), gaps], dim=1)
@@ -119,17 +139,19 @@ class DecoderStepper:
 class PairStepper:
     """Encoder-decoders: prompts are encoded once, the decoder starts from its start token."""
 
-    def __init__(self, engine: Engine, prompts: Sequence[Sequence[int]]) -> None:
+    continuous = False
+
+    def __init__(self, engine: Engine) -> None:
         self.engine = engine
-        self.prompts = prompts
         self.states: Any = None
         self.mask: Any = None
         self.cache: Any = None
 
-    def begin(self) -> torch.Tensor:
+    def admit(self, prompts: Sequence[Sequence[int]]) -> torch.Tensor:
         """Encode the prompts and read the start token."""
-        self.states, self.mask = encode_contexts(self.engine, self.prompts)
-        return self.advance([decoder_start(self.engine)] * len(self.prompts))
+        self.cache = None
+        self.states, self.mask = encode_contexts(self.engine, prompts)
+        return self.advance([decoder_start(self.engine)] * len(prompts))
 
     def advance(self, tokens: Sequence[int]) -> torch.Tensor:
         """Append one token to each row."""
@@ -148,9 +170,10 @@ class PairStepper:
         self.cache = step.cache
         return step.logits
 
-    def keep(self, rows: Sequence[int]) -> None:
+    def keep(self, rows: Sequence[int]) -> list[int]:
         """Go on with these rows only."""
         index = torch.tensor(rows, dtype=torch.long, device=self.engine.device)
         with torch.inference_mode():
             self.states, self.mask = self.states[index], self.mask[index]
             self.cache.reorder_cache(index)
+        return list(rows)
