@@ -15,8 +15,9 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
+from itertools import cycle
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import torch
@@ -36,7 +37,9 @@ times as many for more, whose products last longer."""
 FEW_ROWS = 24
 """Inputs of up to this many rows (steps of generation) have their kernel chosen apart from longer ones."""
 TIMED_ROWS = (4, 32)
-TIMED_SHAPE = (512, 512)
+TIMED_SHAPE = (1024, 1024)
+TIMED_LAYERS = 16
+"""Layers that take turns when kernels are timed, 16 MiB in all: the next one's weights are in no cache, as in use."""
 HOPELESS = 5.0
 """A kernel that is this many times slower than ``float`` at first sight is not timed again."""
 
@@ -234,17 +237,19 @@ def choose(
 
 
 def _timers(device: str, digits: int, packed: bool, rows: int) -> Mapping[Kernel, Callable[[], object]]:
-    """What to time: every kernel that exists for the device, on one layer that fits into no cache of a core."""
-    integers = torch.ones(TIMED_SHAPE, dtype=torch.int8, device=device)
+    """What to time: every kernel that exists for the device, on layers that fit into no cache together."""
+    layers = [torch.ones(TIMED_SHAPE, dtype=torch.int8, device=device) for _ in range(TIMED_LAYERS)]
     inputs = torch.ones(rows, TIMED_SHAPE[1], device=device)
 
-    def finished(run: Callable[[], torch.Tensor]) -> Callable[[], object]:
-        return lambda: run()[0, 0].item()  # waits for a GPU
+    def timer(
+        product: Callable[[torch.Tensor, Any], torch.Tensor], weights: Sequence[Any]
+    ) -> Callable[[], object]:
+        turn = cycle(weights)
+        return lambda: product(inputs, next(turn))[0, 0].item()  # waits for a GPU
 
-    found: dict[Kernel, Callable[[], object]] = {"float": finished(lambda: float_product(inputs, integers))}
+    found: dict[Kernel, Callable[[], object]] = {"float": timer(float_product, layers)}
     if device == "cuda" or (device == "cpu" and _kernel_is_exact()):
-        found["integer"] = finished(lambda: digit_product(inputs, integers, digits))
+        found["integer"] = timer(lambda rows, integers: digit_product(rows, integers, digits), layers)
     if packed and device == "cpu" and can_pack():
-        copy = pack_half(integers)
-        found["half"] = finished(lambda: half_product(inputs, copy))
+        found["half"] = timer(half_product, [pack_half(integers) for integers in layers])
     return found
