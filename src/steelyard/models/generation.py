@@ -107,7 +107,7 @@ def run(engine: Engine, answers: Sequence[Answer], rows: int) -> Iterator[None]:
         logits = [batch.advance(tokens)] if alive else []
         logits += [batch.admit([answer.prompt for answer in new])] if new else []
         alive += new
-        tokens = _choose(engine, alive, torch.cat(logits))
+        tokens = take_tokens(engine, alive, torch.cat(logits))
         yield
         order = [row for row, answer in enumerate(alive) if answer.finish_reason is None]
         if len(order) < len(alive):
@@ -119,7 +119,8 @@ def _width(answer: Answer) -> int:
     return len(answer.prompt) + answer.sampling.max_tokens
 
 
-def _choose(engine: Engine, answers: Sequence[Answer], logits: torch.Tensor) -> list[int]:
+def take_tokens(engine: Engine, answers: Sequence[Answer], logits: torch.Tensor) -> list[int]:
+    """Choose the next token of each answer from logits (answers, vocabulary), and append it."""
     norms = logits.logsumexp(-1)
     if bool(torch.isnan(norms).any()):
         raise ModelError(

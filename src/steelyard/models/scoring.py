@@ -9,8 +9,9 @@ depend on its neighbours.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import accumulate
+from typing import Any, Protocol
 
 import torch
 
@@ -44,22 +45,54 @@ def score(engine: Engine, requests: Sequence[Continuation], top: int = 0, detail
     """
     ask = Asked(top, detail)
     walk = Walk(engine)
-    found: dict[int, Score] = {}
-    for places in chunks(requests):
-        chunk = [requests[place] for place in places]
-        encoded = encode_continuations(engine.tokenizer, chunk, engine.name, separate=engine.encoder_decoder)
-        windows = [windows_of(e, engine.context_length, engine.name, engine.encoder_decoder) for e in encoded]
-        work = {(i, j): window for i, parts in enumerate(windows) for j, window in enumerate(parts)}
+
+    def read(work: Mapping[Key, Window]) -> Mapping[Key, Reading]:
         if engine.encoder_decoder:
             from steelyard.models.sequence_pairs import read_pairs
 
-            readings = read_pairs(engine, work, ask)
-        else:
-            readings = read_windows(walk, work, ask)
+            return read_pairs(engine, work, ask)
+        return read_windows(walk, work, ask)
+
+    return score_with(engine, requests, read)
+
+
+class Reader(Protocol):
+    """What scoring has to know of a model beside how it reads windows."""
+
+    @property
+    def tokenizer(self) -> Any:
+        """The tokenizer, in transformers' form."""
+
+    @property
+    def name(self) -> str:
+        """What errors call the model."""
+        ...
+
+    @property
+    def context_length(self) -> int | None:
+        """How many tokens it takes at once; None where nothing limits it."""
+
+    @property
+    def encoder_decoder(self) -> bool:
+        """Whether the context goes to an encoder of its own."""
+        ...
+
+
+def score_with(
+    model: Reader, requests: Sequence[Continuation], read: Callable[[Mapping[Key, Window]], Mapping[Key, Reading]]
+) -> list[Score]:
+    """Score requests in order; ``read`` runs the windows of some requests, numbered (request, window)."""
+    found: dict[int, Score] = {}
+    for places in chunks(requests):
+        chunk = [requests[place] for place in places]
+        encoded = encode_continuations(model.tokenizer, chunk, model.name, separate=model.encoder_decoder)
+        windows = [windows_of(e, model.context_length, model.name, model.encoder_decoder) for e in encoded]
+        work = {(i, j): window for i, parts in enumerate(windows) for j, window in enumerate(parts)}
+        readings = read(work)
         for i, place in enumerate(places):
             parts = [readings[i, j] for j in range(len(windows[i]))]
             if any(math.isnan(value) for reading in parts for value in reading.logprobs):
-                raise ModelError(_not_a_number(engine.name, place, chunk[i]))
+                raise ModelError(_not_a_number(model.name, place, chunk[i]))
             found[place] = _assemble(chunk[i], encoded[i], parts)
     return [found[place] for place in range(len(requests))]
 
