@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,9 +10,11 @@ import pytest
 
 from steelyard.compression.apply import apply_parts
 from steelyard.contracts import Continuation, LanguageModel, Message, PromptStyle, Sampling, StreamingModel
+from steelyard.models.llama_cpp import LlamaCppModel
 from steelyard.models.loading import load_model
 from steelyard.models.scripted import ScriptedModel
 from steelyard.systems.system import System
+from tiny_files import tiny_gguf
 
 REQUESTS = [
     Continuation("The quick brown", " fox jumps over"),
@@ -33,18 +36,33 @@ KINDS: dict[str, Callable[[Path], LanguageModel]] = {
 }
 
 
-@pytest.fixture(params=sorted(KINDS))
+@pytest.fixture(scope="session")
+def llama_cpp_model(tmp_path_factory: pytest.TempPathFactory) -> LanguageModel:
+    if importlib.util.find_spec("llama_cpp") is None:
+        pytest.skip("llama-cpp-python is not installed: steelyard[gguf]")
+    folder = tmp_path_factory.mktemp("gguf")
+    tiny_gguf(folder / "tiny.gguf")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("STEELYARD_CACHE", str(folder / "cache"))
+        return load_model(folder / "tiny.gguf", engine="llama.cpp")
+
+
+@pytest.fixture(params=[*sorted(KINDS), "llama.cpp"])
 def model(request: pytest.FixtureRequest, tiny_folder: Path) -> LanguageModel:
+    if request.param == "llama.cpp":
+        found: LanguageModel = request.getfixturevalue("llama_cpp_model")
+        return found
     return KINDS[request.param](tiny_folder)
 
 
 def test_scores_do_not_depend_on_batch_or_order(model: LanguageModel) -> None:
+    bound = 1e-3 if isinstance(model, LlamaCppModel) else 1e-4  # it keeps keys and values in 16 bits
     together = model.score(REQUESTS)
     reversed_order = model.score(REQUESTS[::-1])[::-1]
     alone = [model.score([request])[0] for request in REQUESTS]
     for several, backwards, single in zip(together, reversed_order, alone, strict=True):
-        assert several.logprob == pytest.approx(single.logprob, abs=1e-4)
-        assert backwards.logprob == pytest.approx(single.logprob, abs=1e-4)
+        assert several.logprob == pytest.approx(single.logprob, abs=bound)
+        assert backwards.logprob == pytest.approx(single.logprob, abs=bound)
 
 
 def test_a_score_adds_up_and_its_tokens_spell_the_text(model: LanguageModel) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import statistics
 import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from steelyard.contracts import Continuation, Grammar, LanguageModel, Message, Sampling
 from steelyard.errors import CapabilityError, InputError, ModelError, UsageError
@@ -297,6 +297,7 @@ def test_the_missing_package_is_named(file: Path, monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.real_model
 def test_smollm2_scores_like_its_conversion(smollm2: Any) -> None:
+    """The bounds are those that the module states; a wrong token at the beginning costs whole nats."""
     model = load_model("smollm2-135m", engine="llama.cpp")
     assert model.card.memory_bytes < smollm2.card.memory_bytes / 2
     requests = [
@@ -304,10 +305,16 @@ def test_smollm2_scores_like_its_conversion(smollm2: Any) -> None:
         Continuation("Question: What is 2+2?\nAnswer:", " 4"),
         Continuation("Water boils at 100 degrees", " Celsius"),
         Continuation("Once upon a time", ", there was a"),
+        Continuation("", "Pack my box with five dozen liquor jugs."),
         Continuation([Message("user", "Hi")], "Hello!"),
     ]
     ours, theirs = model.score(requests), smollm2.score(requests)
-    for own, other in zip(ours, theirs, strict=True):
-        assert own.tokens == other.tokens
-        assert own.logprob == pytest.approx(other.logprob, abs=0.2)
-    assert torch.tensor([o.greedy for o in ours]).tolist() == [o.greedy for o in theirs]
+    assert model.score(requests) == ours
+    assert [own.tokens for own in ours] == [other.tokens for other in theirs]
+    gaps = [
+        abs(a - b)
+        for own, other in zip(ours, theirs, strict=True)
+        for a, b in zip(own.token_logprobs, other.token_logprobs, strict=True)
+    ]
+    assert statistics.median(gaps) < 0.1
+    assert max(gaps) < 0.6
