@@ -26,7 +26,7 @@ from timing import seconds
 from steelyard.contracts import Continuation
 from steelyard.models.loading import load_model
 
-WORDS = tuple("the quick brown fox jumps over a lazy dog while wizards pack my box with five jugs".split())
+TEXT = "the quick brown fox jumps over a lazy dog while wizards pack my box with five jugs"
 
 
 def tiny(folder: Path) -> Any:
@@ -51,11 +51,12 @@ def tiny(folder: Path) -> Any:
 
 def requests(count: int) -> Iterator[Continuation]:
     """Four requests a question."""
+    words = TEXT.split()
     for number in range(count // 4):
-        words = [WORDS[(number * step + 3 * step) % len(WORDS)] for step in range(1, 13)]
-        context = f"Answer the question.\n\nQuestion {number}: {' '.join(words)}?\nAnswer:"
+        asked = " ".join(words[(number * step + 3 * step) % len(words)] for step in range(1, 13))
+        context = f"Answer the question.\n\nQuestion {number}: {asked}?\nAnswer:"
         for choice in range(4):
-            yield Continuation(context, f" {WORDS[(number + choice) % len(WORDS)]} {choice}")
+            yield Continuation(context, f" {words[(number + choice) % len(words)]} {choice}")
 
 
 def peak() -> float:
@@ -74,7 +75,7 @@ def main() -> None:
         least = list(requests(min(chosen.sizes)))
         model.score(least)
         print(
-            "| requests | per second | over the rate of the smallest, in turns | peak memory, MB | of it requests and results |"
+            "| requests | per second | over the smallest's rate | peak memory, MB | of it requests and results |"
         )
         print("| --- | --- | --- | --- | --- |")
         for size in chosen.sizes:
