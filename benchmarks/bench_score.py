@@ -132,7 +132,7 @@ def case(name: str, model: Any, requests: list[Continuation], rounds: int) -> st
     """Measure one form and return its row of the table."""
     rolling = not requests[0].context
     sizes = (1,) if rolling else (1, 4, 8, 16, 32)  # its rolling windows are one text at a time here
-    probe = requests if rolling else requests[: max(32, len(requests) // 3)]
+    probe = requests if rolling else requests[: max(24, len(requests) // 4)]
     harnesses = {size: harness(model, size) for size in sizes}
     times = {size: seconds(lambda lm=lm: answers(lm, probe)) for size, lm in harnesses.items()}
     best = min(times, key=lambda size: times[size])
