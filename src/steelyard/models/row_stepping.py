@@ -125,7 +125,7 @@ class RowStepper:
         """Read a pack into its rows; logits (prompts, vocabulary) at the ends of the prompts."""
         device, shared = self.positions.device, pack.shared
         tree = PrefixTree.of([prompt[shared:] for prompt in pack.prompts])  # sorted and distinct as they are
-        row, tree_paths = tree.row(), tree.paths()
+        walk, tree_paths = tree.row(), tree.paths()
         rows, copied = [], []
         for prompt, path in zip(pack.prompts, tree_paths, strict=True):
             for row in places[prompt]:
@@ -134,12 +134,12 @@ class RowStepper:
                 self.held[row] = prompt
         paths = self.engine.tensor(copied)
         self.cache.plan = Reading(torch.tensor(rows, device=device), paths, pack.donor, shared)
-        positions = self.engine.on_device(positions_of(row)) + shared
+        positions = self.engine.on_device(positions_of(walk)) + shared
         before = torch.cat([torch.arange(shared, device=device), positions])
         distance = (positions.unsqueeze(1) - before).unsqueeze(0)
         ends = torch.tensor([path[-1] for path in tree_paths], device=device)
-        ids = self.engine.tensor([[token for s in row for token in tree.sequences[s.sequence][s.start : s.end]]])
-        allowed = self.engine.on_device(visibility([row], shared))
+        ids = self.engine.tensor([[token for s in walk for token in tree.sequences[s.sequence][s.start : s.end]]])
+        allowed = self.engine.on_device(visibility([walk], shared))
         mask = self._mask(allowed, distance)
         return self._forward(ids, Positions(torch.zeros_like(ends), ends), mask, positions.unsqueeze(0))
 
