@@ -56,7 +56,7 @@ evidence: $(VENV)/.dev
 	$(BIN)/python -m steelyard.catalog.index
 
 bench: $(VENV)/.dev
-	@for script in benchmarks/loading.py benchmarks/scoring.py benchmarks/generating.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+	@for script in benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
 docs: $(VENV)/.dev
 	$(BIN)/python docs/generate.py

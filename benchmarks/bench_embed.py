@@ -21,6 +21,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import numpy as np
+from tables import section
 from timing import seconds
 
 from steelyard.models.length_batches import length_batches
@@ -52,6 +53,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=DATA, help="folder with cranfield/ and sts/")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--scale", type=float, default=1.0, help="share of the texts to use")
+    parser.add_argument("--write", action="store_true", help="put the table into README.md")
     chosen = parser.parse_args()
     from sentence_transformers import SentenceTransformer
 
@@ -59,16 +61,18 @@ def main() -> None:
     ours = load_model(str(folder))
     with quiet():
         theirs = SentenceTransformer(str(folder), device="cpu", local_files_only=True)
-    print("| texts | n | padding | theirs | ratio (batch 32) | spread | ratio (best batch) | cosine distance |")
-    print("|---|---:|---:|---:|---:|---:|---:|---:|")
-    for name, texts in mixtures(chosen.data, chosen.scale).items():
-        row = measure(name, texts, ours, theirs, chosen.rounds)
-        low, high = row.spread
+    with section("bench_embed", write=chosen.write):
         print(
-            f"| {row.texts} | {row.n} | {row.padding:.1%} | {row.their_padding:.1%} | {row.ratio:.2f} | "
-            f"{low:.2f} to {high:.2f} | {row.best:.2f} ({row.best_size}) | {row.distance:.1e} |",
-            flush=True,
+            "| texts | n | padding | theirs | ratio (batch 32) | spread | ratio (best batch) | cosine distance |"
         )
+        print("|---|---:|---:|---:|---:|---:|---:|---:|")
+        for name, texts in mixtures(chosen.data, chosen.scale).items():
+            row = measure(name, texts, ours, theirs, chosen.rounds)
+            low, high = row.spread
+            print(
+                f"| {row.texts} | {row.n} | {row.padding:.1%} | {row.their_padding:.1%} | {row.ratio:.2f} | "
+                f"{low:.2f} to {high:.2f} | {row.best:.2f} ({row.best_size}) | {row.distance:.1e} |"
+            )
 
 
 def mixtures(data: Path, scale: float) -> dict[str, list[str]]:

@@ -1,13 +1,17 @@
 """Scoring: Steelyard against lm-evaluation-harness, the same model and the same requests.
 
     python benchmarks/bench_score.py                       # all forms, about a quarter of an hour on two cores
-    python benchmarks/bench_score.py --form "arc cloze" --questions 10 --rounds 1
+    python benchmarks/bench_score.py --form "PIQA zero-shot" --questions 10 --rounds 1
 
-For each form lm-evaluation-harness first shows which of its batch sizes is best; then the two take turns. Printed are
-the median ratio of the times with its range; what distinct tokens alone would allow, that is tokens of the distinct
-inputs over tokens of their prefix tree; tokens computed more than once; padding; the time of the best dense forward
-passes over as many tokens, with logits at as many positions, over Steelyard's; and the largest difference between two
-summed log-likelihoods.
+For each form lm-evaluation-harness first shows which of its batch sizes is best; then the two take turns. Columns:
+
+- ratio: its time over Steelyard's, the median of the rounds and their range;
+- distinct tokens allow: tokens of the distinct inputs over tokens of their prefix tree, what computing nothing
+  twice allows by itself; share: the ratio over it;
+- recomputed: tokens that were computed more than once;
+- of dense rate: the time of the best dense forward passes over as many tokens, with logits at as many positions,
+  over Steelyard's;
+- largest difference between two summed log-likelihoods.
 """
 
 from __future__ import annotations
@@ -24,6 +28,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import torch
 from requests_from_data import DATA, questions, texts
+from tables import section
 from timing import seconds
 
 from steelyard.contracts import Continuation
@@ -42,8 +47,9 @@ CASES: dict[str, tuple[str, str, int]] = {  # name: model, form, questions
 
 
 class Counts(NamedTuple):
-    """Tokens of the distinct inputs one by one, tokens of their prefix tree, tokens that a run computed without and
-    with padding, and positions whose logits it read."""
+    """Tokens of the distinct inputs one by one and of their prefix tree, tokens that a run computed without and
+    with padding, and positions whose logits it read.
+    """
 
     asked: int
     distinct: int
@@ -126,7 +132,7 @@ def case(name: str, model: Any, requests: list[Continuation], rounds: int) -> st
     """Measure one form and return its row of the table."""
     rolling = not requests[0].context
     sizes = (1,) if rolling else (1, 4, 8, 16, 32)  # its rolling windows are one text at a time here
-    probe = requests if rolling else requests[: max(32, len(requests) // 3)]
+    probe = requests if rolling else requests[: max(24, len(requests) // 4)]
     harnesses = {size: harness(model, size) for size in sizes}
     times = {size: seconds(lambda lm=lm: answers(lm, probe)) for size, lm in harnesses.items()}
     best = min(times, key=lambda size: times[size])
@@ -156,19 +162,20 @@ def main() -> None:
     parser.add_argument("--form", choices=CASES, action="append", help="only this one; may be repeated")
     parser.add_argument("--questions", type=int, help="questions a form")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--write", action="store_true", help="put the table into README.md")
     chosen = parser.parse_args()
-    columns = "form | requests | its best batch | ratio | distinct tokens allow | share | recomputed | padding"
-    print(f"| {columns} | of dense rate | largest difference |")
-    print("|" + " --- |" * 10)
-    for name in chosen.form or CASES:
-        source, form, number = CASES[name]
-        number = chosen.questions or number
-        model = load_model(source, accept_licence=True)
-        if form == "wikitext":
-            requests = [Continuation("", text) for text in texts(chosen.data, number)]
-        else:
-            requests = [request for question in questions(form, chosen.data, number) for request in question]
-        print(case(name, model, requests, chosen.rounds), flush=True)
+    with section("bench_score", write=chosen.write):
+        columns = "form | requests | its best batch | ratio | distinct tokens allow | share | recomputed | padding"
+        print(f"| {columns} | of dense rate | largest difference |")
+        print("|" + " --- |" * 10)
+        for name in chosen.form or CASES:
+            source, form, number = CASES[name]
+            number = chosen.questions or number
+            if form == "wikitext":
+                requests = [Continuation("", text) for text in texts(chosen.data, number)]
+            else:
+                requests = [request for question in questions(form, chosen.data, number) for request in question]
+            print(case(name, load_model(source, accept_licence=True), requests, chosen.rounds), flush=True)
 
 
 if __name__ == "__main__":

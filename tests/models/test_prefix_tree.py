@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from steelyard.models.packing import visibility
 from steelyard.models.prefix_tree import (
     PrefixTree,
     Segment,
@@ -71,6 +72,20 @@ def test_owners_name_the_sequence_that_computes_a_position(texts: list[Tokens]) 
                 i for i, other in enumerate(tree.sequences) if other[: position + 1] == text[: position + 1]
             )
             assert owner == first
+
+
+@given(sequences, st.integers(0, 3))
+def test_in_one_row_each_sequence_sees_its_own_tokens(texts: list[Tokens], prefix: int) -> None:
+    tree = PrefixTree.of(texts)
+    row = tree.row()
+    tokens = [tree.sequences[s.sequence][p] for s in row for p in range(s.start, s.end)]
+    seen = visibility([row], prefix)[0]
+    assert len(tokens) == tree.distinct
+    for text, path in zip(tree.sequences, tree.paths(), strict=True):
+        assert tuple(tokens[column] for column in path) == text
+        for depth, column in enumerate(path):
+            expected = [*range(prefix), *(prefix + other for other in path[: depth + 1])]
+            assert seen[column].nonzero()[0].tolist() == expected
 
 
 def test_rows_of_a_pack_are_of_nearly_equal_length() -> None:

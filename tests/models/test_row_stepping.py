@@ -5,14 +5,11 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from steelyard.contracts import Sampling
 from steelyard.models import generation
 from steelyard.models.forward import Engine
 from steelyard.models.generation import generate
-from steelyard.models.prompt_tree import prompt_tree, visible
 from steelyard.models.row_stepping import RowStepper
 from steelyard.models.stepping import takes_rows
 
@@ -54,21 +51,6 @@ def counting(engine: Engine, **changes: Any) -> Counting:
     assert takes_rows(found)
     found.lock.shapes.clear()
     return found
-
-
-@given(st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=6), min_size=1, max_size=8))
-@settings(deadline=None)
-def test_a_tree_holds_each_beginning_once(prompts: list[list[int]]) -> None:
-    prompts = sorted(prompts)
-    tree = prompt_tree(prompts)
-    beginnings = {tuple(prompt[:end]) for prompt in prompts for end in range(1, len(prompt) + 1)}
-    assert len(tree.tokens) == len(beginnings)
-    seen = visible(tree, 2, torch.device("cpu"))[0]
-    for prompt, path in zip(prompts, tree.paths, strict=True):
-        assert [tree.tokens[node] for node in path] == prompt
-        assert [tree.depths[node] for node in path] == list(range(len(prompt)))
-        for depth, node in enumerate(path):
-            assert seen[node].nonzero().flatten().tolist() == [0, 1, *(2 + n for n in path[: depth + 1])]
 
 
 @pytest.mark.parametrize("kind", KINDS)

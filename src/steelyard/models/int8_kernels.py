@@ -39,7 +39,7 @@ FEW_ROWS = 24
 TIMED_ROWS = (4, 32)
 TIMED_SHAPE = (1024, 1024)
 TIMED_LAYERS = 16
-"""Layers that take turns when kernels are timed, 16 MiB in all: the next one's weights are in no cache, as in use."""
+"""Layers that take turns when kernels are timed, 16 MiB in all: as in use, the next weights are in no cache."""
 HOPELESS = 5.0
 """A kernel that is this many times slower than ``float`` at first sight is not timed again."""
 

@@ -6,10 +6,10 @@ Tokens are those of the tokenizer that Steelyard itself reads from the file, so 
 strings, truncation and the boundary between context and continuation are the same as for the converted model.
 The numbers are not: llama.cpp rounds activations to 8 bits before it multiplies them with quantised weights, and
 keeps keys and values in 16 bits. With SmolLM2-135M in Q4_1 the log-probability of a token differs from that of the
-float32 conversion by 0.06 nats in the median, by less than 0.2 for nine in ten and by 0.33 at most (392 tokens), to
-either side. What else is computed in the same call moves it by as much, by 0.57 at most, because rounding magnifies
-the last bit of a sum. The same calls give the same results again; other ones, also a run that was cut off and
-continued, give them within these bounds only. Weights that are not quantised come much closer.
+float32 conversion by 0.06 nats in the median, by less than 0.2 for nine in ten and by 0.33 at most (392 tokens),
+to either side. What else is computed in the same call moves it by as much, by 0.57 at most, because rounding
+magnifies the last bit of a sum. The same calls give the same results again; other ones, also a run that was cut
+off and continued, give them within these bounds only. Weights that are not quantised come much closer.
 """
 
 from __future__ import annotations

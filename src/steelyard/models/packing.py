@@ -11,7 +11,16 @@ from numpy.typing import NDArray
 
 from steelyard.models.attention_masks import additive_mask, windows_of_layers
 from steelyard.models.forward import Engine, Positions, PrefixCache, cropped, expanded
-from steelyard.models.prefix_tree import Pack, PrefixTree, Segment, Tokens, common_prefix, owner_of, subtree_ends
+from steelyard.models.prefix_tree import (
+    Pack,
+    PrefixTree,
+    Segment,
+    Tokens,
+    common_prefix,
+    owner_of,
+    subtree_ends,
+    width_of,
+)
 from steelyard.models.readout import Readout
 
 
@@ -84,19 +93,22 @@ def lay_out(tree: PrefixTree, pack: Pack, targets: Targets) -> Layout:
     return Layout(ids, positions, places[order], targets.numbers[chosen], targets.tokens[chosen], chains)
 
 
-def visibility(pack: Pack) -> NDArray[np.bool_]:
-    """Which column each token of a pack sees: bool (rows, width, prefix + width), the held prefix first.
+def visibility(rows: Sequence[Sequence[Segment]], prefix: int) -> NDArray[np.bool_]:
+    """Which column each token of some rows sees: bool (rows, width, prefix + width), the held prefix first.
 
     Padding sees itself and what is before it.
+
+    >>> visibility([[Segment(0, 0, 2), Segment(1, 1, 2)]], prefix=0).astype(int).tolist()
+    [[[1, 0, 0], [1, 1, 0], [1, 0, 1]]]
     """
-    rows, width = len(pack.rows), pack.width
-    allowed = np.ones((rows, width, pack.prefix + width), dtype=bool)
+    width = width_of(rows)
+    allowed = np.ones((len(rows), width, prefix + width), dtype=bool)
     columns = np.arange(width)
-    for index, row in enumerate(pack.rows):
+    for index, row in enumerate(rows):
         ends = np.full(width, width)
         found = subtree_ends(row)
         ends[: len(found)] = np.where(found == len(found), width, found)
-        allowed[index, :, pack.prefix :] = (columns <= columns[:, None]) & (columns[:, None] < ends)
+        allowed[index, :, prefix:] = (columns <= columns[:, None]) & (columns[:, None] < ends)
     return allowed
 
 
@@ -153,7 +165,7 @@ class Walk:
         if not engine.takes_masks or (layout.chains and not pack.prefix):
             return {}
         positions = engine.on_device(layout.positions)
-        allowed = engine.on_device(visibility(pack))
+        allowed = engine.on_device(visibility(pack.rows, pack.prefix))
         distance = torch.zeros(1, dtype=torch.long, device=allowed.device)
         if any(windows_of_layers(engine.module.config).values()):
             prefix = torch.arange(pack.prefix, device=positions.device).expand(len(positions), -1)

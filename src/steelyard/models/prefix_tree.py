@@ -58,7 +58,12 @@ class Pack(NamedTuple):
     @property
     def width(self) -> int:
         """Tokens of the longest row."""
-        return max(sum(s.end - s.start for s in row) for row in self.rows)
+        return width_of(self.rows)
+
+
+def width_of(rows: Sequence[Sequence[Segment]]) -> int:
+    """Tokens of the longest row."""
+    return max(sum(s.end - s.start for s in row) for row in rows)
 
 
 class Unit(NamedTuple):
@@ -103,6 +108,27 @@ class PrefixTree:
             if start < len(self.sequences[index]):
                 path.append((start, index))
             found.append(path)
+        return found
+
+    def row(self) -> list[Segment]:
+        """The whole walk as one row."""
+        found = [Segment(i, self.shared[i], len(tokens)) for i, tokens in enumerate(self.sequences)]
+        return [segment for segment in found if segment.end > segment.start]
+
+    def paths(self) -> list[list[int]]:
+        """For each sequence the columns of :meth:`row` in which its tokens stand.
+
+        >>> PrefixTree.of([(1, 2), (1, 2, 3), (1, 4)]).paths()
+        [[0, 1], [0, 1, 2], [0, 3]]
+        """
+        first, column = {}, 0
+        for segment in self.row():
+            first[segment.sequence] = column - segment.start
+            column += segment.end - segment.start
+        found = []
+        for tokens, owners in zip(self.sequences, self.owners(), strict=True):
+            spans = zip(owners, [*(start for start, _ in owners[1:]), len(tokens)], strict=True)
+            found.append([first[owner] + p for (start, owner), end in spans for p in range(start, end)])
         return found
 
     def owner(self, sequence: int, position: int) -> int:
@@ -215,7 +241,7 @@ class _Planner:
         return Pack(path, prefix, rows, 0), units
 
     def segments(self, unit: Unit, prefix: int) -> list[Segment]:
-        """The walk through a subtree."""
+        """The walk through a subtree beyond ``prefix``."""
         found = [Segment(unit.first, prefix, int(self.lengths[unit.first]))]
         found += [Segment(i, int(self.shared[i]), int(self.lengths[i])) for i in range(unit.first + 1, unit.last)]
         return [segment for segment in found if segment.end > segment.start]

@@ -125,8 +125,10 @@ class RayModel:
         plan = self.plan
         import ray
 
-        # No cores are reserved: a second model on the same cluster shares them, rather than wait for ever.
+        # No cores are reserved: a second model on the same cluster shares them, rather than wait for ever. It has
+        # to be said, since naming any resource makes Ray reserve a core.
         options = {
+            "num_cpus": 0,
             "num_gpus": plan.gpus,
             "max_restarts": RESTARTS,
             "max_task_retries": RESTARTS,

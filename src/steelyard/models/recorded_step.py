@@ -18,8 +18,8 @@ from torch import nn
 from steelyard.models.forward import Engine
 from steelyard.models.kv_cache import RowCache, ViewCache
 
-STEPS_BEFORE = 48
-"""Steps an engine takes before it records one: recording costs as much as some tens of steps save."""
+STEPS_BEFORE = 160
+"""Steps an engine takes before it records one: recording costs about as much as so many steps save."""
 TOLERANCE = 1e-4
 
 log = logging.getLogger(__name__)

@@ -14,8 +14,8 @@ import torch
 from steelyard.models.attention_masks import additive_mask
 from steelyard.models.forward import Engine, Positions
 from steelyard.models.kv_cache import Reading, RowCache, Writing
-from steelyard.models.prefix_tree import common_prefix
-from steelyard.models.prompt_tree import prompt_tree, visible
+from steelyard.models.packing import visibility
+from steelyard.models.prefix_tree import PrefixTree, common_prefix, positions_of
 from steelyard.models.recorded_step import RecordedStep
 
 PACK_TOKENS = 384
@@ -124,21 +124,23 @@ class RowStepper:
     def _read(self, pack: Pack, places: dict[tuple[int, ...], list[int]]) -> torch.Tensor:
         """Read a pack into its rows; logits (prompts, vocabulary) at the ends of the prompts."""
         device, shared = self.positions.device, pack.shared
-        tree = prompt_tree([prompt[shared:] for prompt in pack.prompts])
+        tree = PrefixTree.of([prompt[shared:] for prompt in pack.prompts])  # sorted and distinct as they are
+        walk, tree_paths = tree.row(), tree.paths()
         rows, copied = [], []
-        for prompt, path in zip(pack.prompts, tree.paths, strict=True):
+        for prompt, path in zip(pack.prompts, tree_paths, strict=True):
             for row in places[prompt]:
                 rows.append(row)
                 copied.append(path)
                 self.held[row] = prompt
         paths = self.engine.tensor(copied)
         self.cache.plan = Reading(torch.tensor(rows, device=device), paths, pack.donor, shared)
-        positions = torch.tensor(tree.depths, device=device).add_(shared)
+        positions = self.engine.on_device(positions_of(walk)) + shared
         before = torch.cat([torch.arange(shared, device=device), positions])
         distance = (positions.unsqueeze(1) - before).unsqueeze(0)
-        ends = torch.tensor([path[-1] for path in tree.paths], device=device)
-        ids = torch.tensor([tree.tokens], device=device)
-        mask = self._mask(visible(tree, shared, device), distance)
+        ends = torch.tensor([path[-1] for path in tree_paths], device=device)
+        ids = self.engine.tensor([[token for s in walk for token in tree.sequences[s.sequence][s.start : s.end]]])
+        allowed = self.engine.on_device(visibility([walk], shared))
+        mask = self._mask(allowed, distance)
         return self._forward(ids, Positions(torch.zeros_like(ends), ends), mask, positions.unsqueeze(0))
 
     def _mask(self, allowed: torch.Tensor, distance: torch.Tensor) -> Any:

@@ -1,6 +1,6 @@
 """Loading a GGUF model: from Steelyard's cache against transformers reading the same file.
 
-python benchmarks/loading.py
+python benchmarks/bench_load.py
 """
 
 from __future__ import annotations
