@@ -81,11 +81,12 @@ def llama_cpp_models(folder: Path) -> dict[str, Any]:
     """llama.cpp in 8 bits and in the 4 bits it comes in; nothing where llama-cpp-python is not installed."""
     try:
         import llama_cpp  # noqa: F401
-        from llama_cpp_peer import LlamaCpp, quiet, requantized
-        from loading import fetched_gguf
     except ImportError:
         print("llama-cpp-python is not installed: llama.cpp is left out\n")
         return {}
+    from bench_load import fetched_gguf
+    from llama_cpp_peer import LlamaCpp, quiet, requantized
+
     silence = quiet()
     small = fetched_gguf(folder)
     loaded = {
