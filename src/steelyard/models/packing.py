@@ -96,7 +96,7 @@ def lay_out(tree: PrefixTree, pack: Pack, targets: Targets) -> Layout:
 def visibility(rows: Sequence[Sequence[Segment]], prefix: int) -> NDArray[np.bool_]:
     """Which column each token of some rows sees: bool (rows, width, prefix + width), the held prefix first.
 
-    Padding sees itself and what is before it.
+    Padding sees padding only.
 
     >>> visibility([[Segment(0, 0, 2), Segment(1, 1, 2)]], prefix=0).astype(int).tolist()
     [[[1, 0, 0], [1, 1, 0], [1, 0, 1]]]
@@ -107,7 +107,7 @@ def visibility(rows: Sequence[Sequence[Segment]], prefix: int) -> NDArray[np.boo
     for index, row in enumerate(rows):
         ends = np.full(width, width)
         found = subtree_ends(row)
-        ends[: len(found)] = np.where(found == len(found), width, found)
+        ends[: len(found)] = found
         allowed[index, :, prefix:] = (columns <= columns[:, None]) & (columns[:, None] < ends)
     return allowed
 

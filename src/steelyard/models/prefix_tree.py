@@ -112,7 +112,14 @@ class PrefixTree:
 
     def row(self) -> list[Segment]:
         """The whole walk as one row."""
-        found = [Segment(i, self.shared[i], len(tokens)) for i, tokens in enumerate(self.sequences)]
+        return self.walk(0, len(self.sequences), 0)
+
+    def walk(self, first: int, last: int, prefix: int) -> list[Segment]:
+        """The walk through sequences ``first`` to ``last`` beyond the ``prefix`` tokens that they share."""
+        starts = [prefix, *self.shared[first + 1 : last]]
+        found = [
+            Segment(i, start, len(self.sequences[i])) for i, start in zip(range(first, last), starts, strict=True)
+        ]
         return [segment for segment in found if segment.end > segment.start]
 
     def paths(self) -> list[list[int]]:
@@ -173,7 +180,7 @@ class _Planner:
         size = self.size(first, last, prefix)
         if size <= self.row:
             if size:
-                yield Pack(first, prefix, [self.segments(Unit(first, last, size), prefix)], 0)
+                yield Pack(first, prefix, [self.tree.walk(first, last, prefix)], 0)
             return
         trunk = int(self.lengths[first])
         if last - first > 1:
@@ -206,7 +213,7 @@ class _Planner:
         left = []
         for unit in units:
             if unit.size <= room:
-                row += self.segments(unit, prefix)
+                row += self.tree.walk(unit.first, unit.last, prefix)
                 room -= unit.size
             else:
                 left.append(unit)
@@ -239,12 +246,6 @@ class _Planner:
             units = self.fill(row, units, prefix, width)
             rows.append(row)
         return Pack(path, prefix, rows, 0), units
-
-    def segments(self, unit: Unit, prefix: int) -> list[Segment]:
-        """The walk through a subtree beyond ``prefix``."""
-        found = [Segment(unit.first, prefix, int(self.lengths[unit.first]))]
-        found += [Segment(i, int(self.shared[i]), int(self.lengths[i])) for i in range(unit.first + 1, unit.last)]
-        return [segment for segment in found if segment.end > segment.start]
 
 
 def subtree_ends(row: Sequence[Segment]) -> NDArray[np.int64]:

@@ -89,7 +89,6 @@ class Readout:
             values, places = logits.topk(min(self.ask.top, logits.shape[-1]), dim=-1)
         if self.ask.detail:
             self.ranks[targets] = (logits[where] > wanted.unsqueeze(1)).sum(-1).cpu().numpy()
-        if self.ask.detail:
             entropies = torch.special.entr(logits.softmax(-1)).sum(-1)
             self.entropies[targets] = entropies[where].double().cpu().numpy()
         norms = log_sum_exp(logits, largest)
