@@ -26,7 +26,7 @@ from tables import section
 from steelyard.contracts import Continuation, Sampling
 from steelyard.models.loading import load_model
 
-FORMS = ("arc cloze", "arc letters, 5 shots", "piqa", "boolq")
+FORMS = ("arc cloze", "arc letters, 5 shots", "stem completion", "piqa", "boolq")
 
 
 def best(question: Sequence[Continuation], values: Sequence[float], *, normalised: bool) -> int:

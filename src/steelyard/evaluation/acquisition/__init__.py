@@ -1,0 +1,1 @@
+"""Acquisition: which results to measure next, and what the unmeasured ones would be."""

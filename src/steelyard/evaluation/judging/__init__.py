@@ -1,0 +1,1 @@
+"""Judging: language models that compare and grade answers, and how far to trust them."""

@@ -1,0 +1,1 @@
+"""Ranking: an order of many models from gold answers, from judges, or without either."""
