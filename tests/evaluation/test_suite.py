@@ -38,7 +38,7 @@ def test_a_suite_measures_every_task_and_resumes(suite: Suite, table_model: Any,
     model = table_model({"grass": "green", "snow": "white", "1 plus 1": "2"})
     done = evaluate_suite(model, suite, store=memory_store)
     assert [e.task for e in done] == ["choices", "answers"]
-    assert [e.summary["accuracy"].value for e in done] == [0.75, 0.25]  # of choices all unknown, the shortest is likeliest: red
+    assert [e.summary["accuracy"].value for e in done] == [0.75, 0.25]  # unknown: shortest wins
     again = evaluate_suite(model, suite, store=memory_store)
     assert [e.reused for e in again] == [4, 4]
     assert [len(e.results) for e in evaluate_suite(model, suite, samples=2)] == [2, 2]
