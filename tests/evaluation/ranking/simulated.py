@@ -13,8 +13,11 @@ from steelyard.evaluation.ranking.records import AnswerTable, Battles, battles
 def peer_battles(
     ability: Sequence[float], accuracy: Sequence[float], *, questions: int, seed: int, self_bias: float = 0.0
 ) -> Battles:
-    """All pairs judged by all: the better answer of a pair is the abler model's more often, and reviewer r names it
-    with probability accuracy[r]; a reviewer of its own answer prefers it outright with probability ``self_bias``."""
+    """All pairs judged by all, the abler model's answer being the better one more often.
+
+    Reviewer r names the better one with probability accuracy[r]; on its own answer it insists with probability
+    ``self_bias``.
+    """
     rng = np.random.default_rng(seed)
     n = len(ability)
     names = tuple(f"m{i}" for i in range(n))

@@ -82,6 +82,22 @@ def battles(
     return Battles(tuple(names), tuple(reviewers), question, reviewer, first, second, values, orders)
 
 
+def joined(fought: Sequence[Battles]) -> Battles:
+    """Battles of several reviewers over the same systems as one record."""
+    reviewers = tuple(name for one in fought for name in one.reviewers)
+    starts = np.cumsum([0, *(len(one.reviewers) for one in fought)])
+    return Battles(
+        fought[0].names,
+        reviewers,
+        np.concatenate([one.question for one in fought]),
+        np.concatenate([one.reviewer + start for one, start in zip(fought, starts, strict=False)]),
+        np.concatenate([one.first for one in fought]),
+        np.concatenate([one.second for one in fought]),
+        np.concatenate([one.values for one in fought]),
+        np.concatenate([one.orders for one in fought]),
+    )
+
+
 def win_tables(fought: Battles) -> Array:
     """Wins of one system over another per question, ties half: float (questions, systems, systems)."""
     m, read = len(fought.names), fought.read
