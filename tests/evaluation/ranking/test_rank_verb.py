@@ -79,6 +79,8 @@ def test_gold_ranks_with_corrected_paired_tests(task: Path, tmp_path: Path) -> N
 def test_equal_systems_are_not_called_different(task: Path) -> None:
     found = rank(task, [solver("one", 6), solver("two", 6)])
     assert any("No difference between" in finding for finding in found.record["findings"])
+    assert [row["rank"] for row in found.record["ranking"]["rows"]] == [1, 1]
+    assert "one and two share the first place" in found.record["findings"][0]
 
 
 def test_a_judge_ranks_by_battles_and_its_habits_are_shown(task: Path) -> None:
@@ -96,6 +98,8 @@ def test_a_judge_ranks_by_battles_and_its_habits_are_shown(task: Path) -> None:
 def test_a_first_place_judge_ranks_nobody_above_another(task: Path) -> None:
     found = rank(task, models(), by="bradley-terry:resamples=5", judges=[always("A")])
     assert found.ranking.scores == pytest.approx((0.0, 0.0, 0.0), abs=1e-6)
+    same = rank(task, [solver("one", 10), solver("two", 10)], by="elo:resamples=2,orders=2", judges=[always("A")])
+    assert any("was asked nothing" in finding for finding in same.record["findings"])
     assert found.record["judges"][0]["inconsistent"]["value"] == 1.0
 
 
@@ -160,6 +164,8 @@ def test_wrong_use_is_one_line(task: Path) -> None:
         refused(task, models(), by="bradly-terry:resamples=3")
     with pytest.raises(UsageError, match="cannot rank by 'nonsense'"):
         refused(task, models(), by="nonsense")
+    with pytest.raises(UsageError, match="did you mean 'pico-peer-review'"):
+        refused(task, models(), by="pico-peer-reviews")
     with pytest.raises(UsageError, match="asks no judges"):
         refused(task, models(), by="triplet-ranking", judges=[longer()])
     with pytest.raises(UsageError, match="review each other"):

@@ -18,9 +18,9 @@ def rank_findings(found: Ranking, judges: Sequence[Mapping[str, Any]], n: int) -
         else f"{found.scores[leader]:.3f}"
     )
     name = found.names[leader]
-    sentences = [
-        f"{name} ranks first of {len(found.names)} by {found.method}: {found.score_name} {score}, n = {n}."
-    ]
+    leaders = [found.names[i] for i in found.order if found.place(i) == 1]
+    first_place = f"{name} ranks first" if len(leaders) == 1 else f"{' and '.join(leaders)} share the first place"
+    sentences = [f"{first_place} of {len(found.names)} by {found.method}: {found.score_name} {score}, n = {n}."]
     if found.method == "gold":
         sentences.append(_supported(found, name))
     first = ((found.details.get("stability") or {}).get("first") or {}).get(name)
@@ -48,6 +48,8 @@ def _supported(found: Ranking, leader: str) -> str:
 
 
 def _of_judge(judge: Mapping[str, Any]) -> list[str]:
+    if not judge["n"]:
+        return [f"Judge {judge['name']} was asked nothing: all answers to compare are equal, and count as ties."]
     sentences = []
     shares = {key: judge[key] for key in ("ties", "unreadable", "inconsistent", "first shown") if judge.get(key)}
     told = ", ".join(f"{name} {interval_text(share)}" for name, share in shares.items())

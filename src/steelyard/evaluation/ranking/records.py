@@ -158,16 +158,23 @@ class Ranking:
         """The names, best first."""
         return tuple(self.names[i] for i in self.order)
 
+    def place(self, system: int) -> int:
+        """The rank of a system by number, 1 the best; equal scores (to 1e-9) share the better rank."""
+        at = self.order.index(system)
+        while at and abs(self.scores[self.order[at - 1]] - self.scores[self.order[at]]) <= 1e-9:
+            at -= 1
+        return at + 1
+
     def to_record(self) -> dict[str, Any]:
         """The JSON-ready form: ``rows`` best first with rank, name, score, interval (or null), then the rest."""
         rows = [
             {
-                "rank": rank,
+                "rank": self.place(i),
                 "name": self.names[i],
                 "score": float(self.scores[i]),
                 "interval": interval_record(self.intervals[i]) if self.intervals else None,
             }
-            for rank, i in enumerate(self.order, 1)
+            for i in self.order
         ]
         return {
             "method": self.method,
@@ -180,7 +187,7 @@ class Ranking:
     def to_measurement(self) -> Measurement:
         """The ranking as a table that prints, stores and plots like any measure."""
         cells = self.intervals or self.scores
-        rows = tuple((rank, self.names[i], cells[i]) for rank, i in enumerate(self.order, 1))
+        rows = tuple((self.place(i), self.names[i], cells[i]) for i in self.order)
         table = Table(self.method, ("rank", "system", self.score_name), rows)
         values = {self.names[i]: self.intervals[i] for i in self.order} if self.intervals else {}
         return Measurement(self.method, values, (table,), self.notes, dict(self.details))

@@ -216,7 +216,10 @@ def _opened(task: str | Path | Task, by: str) -> tuple[Task, _Method]:
         if metric is None:
             raise
         choices = ", ".join([GOLD, *sorted(known)])
-        raise UsageError(f"cannot rank by {by!r}: {error}; rank by {choices}, or a metric of the task") from error
+        hint = parts.nearest(name, [GOLD, *known])
+        raise UsageError(
+            f"cannot rank by {by!r}{hint}; {error}; rank by {choices}, or a metric of the task"
+        ) from error
     if metric is not None and opened.metric != metric:
         raise UsageError(f"cannot rank by {by!r}: task {opened.name!r} is ranked by {opened.metric!r}; use {GOLD}")
     return opened, _Method(None, {}, GOLD)
