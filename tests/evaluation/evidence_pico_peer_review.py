@@ -3,9 +3,9 @@
     python -m tests.evidence pico-peer-review        # writes both parts' files; about three minutes
 
 Simulated reviewers, since seven real models of known order do not fit here: abilities from 1.5 to -1.5 (in
-standard deviations of an answer's quality), accuracy as a reviewer from 0.9 to 0.3 along with ability, six questions, every
-pair judged by all, a hundred seeds; once fair and once with reviewers that insist on their own answer half of the
-time. Inversions against the planted order, paired by seed.
+standard deviations of an answer's quality), accuracy as a reviewer from 0.9 to 0.3 along with ability, six
+questions, every pair judged by all, a hundred seeds; once fair and once with reviewers
+that insist on their own answer half of the time. Inversions against the planted order, paired by seed.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
     python -m tests.evidence triplet-ranking        # writes evidence/triplet-ranking.json; about a minute
 
 Simulated multiple choice: six models of accuracy 0.9 to 0.25 on 120 questions of four choices, and six weak ones
-(0.5 to 0.25), a hundred seeds each. Real answers: the five models of PandaLM's human-labelled test set, answers to the
-same instructions by ROUGE-L, against the order that Bradley-Terry gives to the people's majority votes.
+(0.5 to 0.25), a hundred seeds each. Real answers: the five models of PandaLM's human-labelled test set, answers
+to the same instructions by ROUGE-L, against the order that Bradley-Terry gives to the people's majority votes.
 """
 
 from __future__ import annotations
@@ -100,21 +100,20 @@ def main() -> None:
     real = {
         v: triplet_ranking(table, variant=v, agreement="rouge-l", resamples=0).ranked for v in ("full", "greedy")
     }
-    tau = {
-        v: kendalltau(range(len(human)), [human.index(n) for n in order]).statistic for v, order in real.items()
-    }
+    tests = {v: kendalltau(range(len(human)), [human.index(n) for n in order]) for v, order in real.items()}
     overlap = {f"RBO {v}": rank_biased_overlap(human, list(order)) for v, order in real.items()}
     claims.append(
         Claim(
-            "PandaLM's five models: the order of the answers correlates with the people's",
+            "PandaLM's five models: the order from answers correlates with the people's (Kendall's test)",
             {
                 "people": " > ".join(human),
                 **{v: " > ".join(order) for v, order in real.items()},
-                **{f"tau {v}": float(value) for v, value in tau.items()},
+                **{f"tau {v}": float(test.statistic) for v, test in tests.items()},
+                **{f"p {v}": float(test.pvalue) for v, test in tests.items()},
                 **overlap,
                 "questions": len(table.questions),
             },
-            tau["full"] > 0,
+            tests["full"].statistic > 0 and tests["full"].pvalue < 0.05,
         )
     )
     write_evidence(

@@ -16,6 +16,7 @@ from steelyard.evaluation.ranking.rank_agreement import (
     longest_increasing_subsequence,
     permutation_entropy,
     places,
+    rank_agreement,
     rank_biased_overlap,
 )
 
@@ -30,6 +31,7 @@ def test_inversions_are_kendalls_and_the_subsequence_is_brute_force(sequence: li
     assert count_inversions(sequence) == brute
     tau = kendalltau(range(n), sequence).statistic
     assert count_inversions(sequence) == round((1 - tau) * n * (n - 1) / 4)
+    assert rank_agreement(sequence, list(range(n))).kendall == pytest.approx(tau)
     longest = max(
         size
         for size in range(1, n + 1)

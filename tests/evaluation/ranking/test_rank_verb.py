@@ -131,6 +131,8 @@ def test_answers_alone_rank_without_gold_or_judges(task: Path) -> None:
     found = rank(task, models(), by="triplet-ranking:resamples=5")
     assert found.ranking.ranked[-1] == "weak"
     assert found.record["judges"] == []
+    assert found.record["against_gold"]["kendall"] > 0
+    assert any("Kendall's tau" in finding for finding in found.record["findings"])
 
 
 def test_a_killed_run_goes_on_where_it_stopped(task: Path, tmp_path: Path) -> None:

@@ -9,7 +9,9 @@ from steelyard.evaluation.ranking.records import Ranking
 from steelyard.evaluation.statistics import interval_record, interval_text
 
 
-def rank_findings(found: Ranking, judges: Sequence[Mapping[str, Any]], n: int) -> list[str]:
+def rank_findings(
+    found: Ranking, judges: Sequence[Mapping[str, Any]], n: int, against_gold: Mapping[str, Any] | None = None
+) -> list[str]:
     """The order, how firmly its top stands, and how far the judges are to be trusted."""
     leader = found.order[0]
     score = (
@@ -27,6 +29,11 @@ def rank_findings(found: Ranking, judges: Sequence[Mapping[str, Any]], n: int) -
     if first is not None:
         sentences.append(
             f"With the questions drawn again, {name} comes first in {100 * first:.0f} % of the draws."
+        )
+    if against_gold is not None:
+        sentences.append(
+            f"Against the order by the task's own metric: Kendall's tau {against_gold['kendall']:.3f}, "
+            f"{against_gold['inversions']} inversions, RBO {against_gold['rbo']:.3f}."
         )
     for judge in judges:
         sentences += _of_judge(judge)

@@ -6,8 +6,36 @@ import bisect
 import math
 from collections import Counter
 from collections.abc import Hashable, Sequence
+from typing import NamedTuple
 
 import numpy as np
+
+
+class RankAgreement(NamedTuple):
+    """How alike two rankings of the same items are; ``entropy`` is None for fewer than three items."""
+
+    kendall: float
+    rbo: float
+    inversions: int
+    longest: int
+    entropy: float | None
+
+
+def rank_agreement(found: Sequence[Hashable], reference: Sequence[Hashable], *, p: float = 0.95) -> RankAgreement:
+    """Kendall's tau, RBO, CIN, LIS and PEN of ``found`` against ``reference``, both best first.
+
+    >>> rank_agreement("acb", "abc").inversions
+    1
+    """
+    sequence = places(found, reference)
+    n, inversions = len(sequence), count_inversions(sequence)
+    return RankAgreement(
+        kendall=1.0 - 4.0 * inversions / (n * (n - 1)) if n > 1 else 1.0,
+        rbo=rank_biased_overlap(found, reference, p),
+        inversions=inversions,
+        longest=longest_increasing_subsequence(sequence),
+        entropy=permutation_entropy(sequence) if n > 2 else None,
+    )
 
 
 def places(found: Sequence[Hashable], reference: Sequence[Hashable]) -> list[int]:

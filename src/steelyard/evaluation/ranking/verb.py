@@ -7,6 +7,8 @@ The record of a run of kind ``rank``, JSON-ready, is that of an eval with these 
     judges      who judged: name, n verdicts and the shares (intervals) of ties, unreadable, inconsistent and
                 "first shown" (position bias; absent where nothing tells), and "calibration", a Measurement's
                 record, where a calibration set was given
+    against_gold  how alike the ranking is to that by the task's metric (a RankAgreement: kendall, rbo, inversions,
+                longest, entropy); null where it is that ranking
     candidates  the systems, as an eval's candidate; label is the name in the ranking
     winner      id of the first candidate of the ranking
 """
@@ -31,6 +33,7 @@ from steelyard.evaluation.judging.pairwise_judge import pairwise_judge
 from steelyard.evaluation.ranking.fighting import fight, short_answers, whole_answers
 from steelyard.evaluation.ranking.findings import rank_findings
 from steelyard.evaluation.ranking.gold import gold_ranking
+from steelyard.evaluation.ranking.rank_agreement import rank_agreement
 from steelyard.evaluation.ranking.records import Ranking, joined
 from steelyard.evaluation.recorded import (
     asked_style,
@@ -153,6 +156,8 @@ def rank_record(
         }
         for place, (name, done) in enumerate(zip(found.names, evaluations, strict=True), 1)
     ]
+    gold = None if found.method == GOLD else gold_ranking(found.names, evaluations)
+    against_gold = None if gold is None else rank_agreement(found.ranked, gold.ranked)._asdict()
     return {
         "format": 1,
         "kind": "rank",
@@ -161,10 +166,11 @@ def rank_record(
         "by": by,
         "ranking": found.to_record(),
         "judges": list(judges),
+        "against_gold": against_gold,
         "candidates": candidates,
         "winner": candidates[found.order[0]]["id"],
         "samples": measured_samples(evaluations[0], task),
-        "findings": rank_findings(found, judges, len(evaluations[0].results)),
+        "findings": rank_findings(found, judges, len(evaluations[0].results), against_gold),
         "commands": [run["command"]],
         "environment": environment(),
     }
