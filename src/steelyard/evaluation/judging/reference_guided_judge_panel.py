@@ -59,8 +59,9 @@ def reference_guided_judge_panel(
 
     Example:
         >>> panel = reference_guided_judge_panel([first, second, third])  # doctest: +SKIP
-        >>> panel.grade([Answers("Who wrote 1984?", "Eric Blair did", reference="George Orwell")])  # doctest:
-        +SKIP
+        >>> asked = Answers("Who wrote 1984?", "Eric Blair did", reference="George Orwell")
+        >>> panel.grade([asked])[0].value  # doctest: +SKIP
+        1.0
     """
     if not models:
         raise UsageError("a judge panel needs at least one model")

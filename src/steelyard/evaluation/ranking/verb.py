@@ -288,7 +288,8 @@ def _names(models: Sequence[str | LanguageModel], done: Sequence[Evaluation]) ->
     """A name for each system, numbered where two are called the same."""
     found: list[str] = []
     for model, one in zip(models, done, strict=True):
-        found.append(_distinct(Path(model).name if isinstance(model, str) else one.card.name, found))
+        given = model if isinstance(model, str) else one.card.name
+        found.append(_distinct(given if "://" in given else Path(given).name, found))
     return tuple(found)
 
 
