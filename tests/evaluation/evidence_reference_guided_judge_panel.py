@@ -3,9 +3,8 @@
     python -m tests.evidence reference-guided-judge-panel        # about two minutes
 
 Natural Questions (open): each question with an accepted answer, or with the answer to another question of the set,
-turn by turn, so that exact match says which are right. Judges: SmolLM2-135M-Instruct, the same in 8 bits, and the
-same without three blocks; they share most of their weights, so their errors are not independent. Beside it three
-simulated judges, independent and right with probability 0.7, whose vote should be right with 0.784.
+turn by turn, so that exact match says which are right. Judges: SmolLM2-135M-Instruct, whole and without one or two
+of its blocks; they share most of their weights, so their errors are not independent. Beside them three simulated judges, independent and right with probability 0.7, whose vote should be right with 0.784.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from typing import Any
 
 from evaluation.judging.scripted_judges import verifier
 from evidence_record import Claim, write_evidence
-from steelyard.compression.apply import apply_parts
+from steelyard.compression.sleb import without_blocks
 from steelyard.contracts import Answers
 from steelyard.evaluation.grading import exact_match
 from steelyard.evaluation.judging.reference_guided_judge_panel import panel_report, reference_guided_judge_panel
@@ -27,6 +26,8 @@ from steelyard.systems.loading import load
 
 DATA = Path(os.environ.get("STEELYARD_DATA", Path(__file__).resolve().parents[3] / "shared" / "data"))
 QUESTIONS = 60
+BLOCKS = (5, 4)
+"""The two blocks that sleb removes first; see its evidence."""
 
 
 def questions() -> tuple[list[Answers], list[float]]:
@@ -44,7 +45,7 @@ def questions() -> tuple[list[Answers], list[float]]:
 def main() -> None:
     began = time.monotonic()
     model: Any = load("smollm2-135m")
-    judges = [model, apply_parts(model, [{"int8": {}}]), apply_parts(model, [{"sleb": {"remove": 3}}], TEXTS)]
+    judges = [model, without_blocks(model, BLOCKS[:1]), without_blocks(model, BLOCKS)]
     answers, truth = questions()
     real = panel_report(reference_guided_judge_panel(judges, explanation=False, method="score"), answers, truth)
     singles = [row[1] for row in real.tables[0].rows[1:]]
@@ -66,18 +67,12 @@ def main() -> None:
         "reference-guided-judge-panel",
         claims,
         data={"name": "Natural Questions open, dev", "questions": QUESTIONS, "right": sum(truth)},
-        model={"name": "smollm2-135m", "parts": ["none", "int8", "sleb remove=3"]},
+        model={"name": "smollm2-135m", "without blocks": [[], [5], [5, 4]]},
         settings={"method": "score", "explanation": False},
         seeds={"bootstrap": 0, "simulated": [0, 1, 2]},
         seconds=round(time.monotonic() - began),
     )
 
-
-TEXTS = [
-    "The river rises in the hills and reaches the sea after two hundred kilometres. " * 12,
-    "A good answer says what was asked, gives a reason and leaves out the rest. " * 12,
-]
-"""Calibration of block removal: any English will do, as the third judge only has to be another one."""
 
 if __name__ == "__main__":
     main()
