@@ -73,8 +73,8 @@ def lm_eval_harness(
         InputError: The configuration or a document is wrong; the message names file and key.
 
     Source:
-        Lessons from the Trenches on Reproducible Evaluation of Language Models, sections 3 and 4; formats and
-        rules as in the package lm-eval 0.4.13.
+        Lessons from the Trenches on Reproducible Evaluation of Language Models, the section on the Language Model
+        Evaluation Harness and the appendix on scoring; formats and rules as in the package lm-eval 0.4.13.
 
     Relations:
         ``bits_per_byte`` and the likelihood forms are those of task files (``steelyard eval --task FILE``), which
