@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 
@@ -90,6 +91,15 @@ def test_kenlm_reads_the_arpa_file_and_agrees(training, heldout, tmp_path: Path)
         theirs = [value * math.log(10) for value, *_ in query.full_scores(line)]
         mine = model.score([Continuation("", line + "\n")])[0].token_logprobs
         np.testing.assert_allclose(mine, theirs, atol=2e-5)
+
+
+@pytest.mark.parametrize("order", [2, 3, 4])
+def test_left_truncation_gives_the_values_of_kenlm_s_estimator(order: int, training, heldout) -> None:
+    recorded = json.loads(Path(__file__).with_name("lmplz_scores.json").read_text())["orders"][str(order)]
+    model = generalized_skip_ngram_lm(training, order=order, backoff="left")
+    for line, theirs in zip(heldout[-8:], recorded, strict=True):
+        mine = model.score([Continuation("", line + "\n")])[0].token_logprobs
+        np.testing.assert_allclose(mine, np.array(theirs) * math.log(10), atol=5e-6)
 
 
 def test_single_discounts_are_kneser_ney_as_first_published(training) -> None:
