@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import os
 import sys
+import tempfile
 from pathlib import Path
 from typing import cast
 
@@ -19,6 +20,7 @@ from evidence_record import FOLDER, Claim, write_evidence
 from steelyard.contracts import Interval, OpenWeights
 from steelyard.evaluation.benchmarks.language_ranker import language_ranker
 from steelyard.models.loading import load_model
+from tiny import tiny_llama
 
 DATA = Path(os.environ.get("STEELYARD_DATA", FOLDER.parents[1] / "shared" / "data")) / "sib200"
 MAJOR = ["deu_Latn", "fra_Latn", "spa_Latn", "por_Latn", "nld_Latn"]
@@ -30,6 +32,15 @@ def sentences(language: str) -> list[str]:
     with (DATA / language / "dev.tsv").open(encoding="utf-8", newline="") as stream:
         rows = list(csv.DictReader(stream, delimiter="\t", quoting=csv.QUOTE_NONE))
     return [row["text"] for row in rows[:COUNT]]
+
+
+def untrained() -> dict[str, float]:
+    """Scores of a model with random weights: what the measure shows without any training."""
+    with tempfile.TemporaryDirectory() as folder:
+        model = cast(OpenWeights, load_model(str(tiny_llama(Path(folder), max_position_embeddings=4096))))
+        texts = {language: sentences(language) for language in ["eng_Latn", *MAJOR, *LOW]}
+        found = language_ranker(model, texts, target="eng_Latn")
+    return {name: round(value.value, 4) for name, value in found.values.items()}
 
 
 def main() -> None:
@@ -72,6 +83,7 @@ def main() -> None:
         model={"name": model.card.name, "fingerprint": model.card.fingerprint},
         layers=found.details["layers"],
         notes=list(found.notes),
+        same_measure_on_an_untrained_tiny_llama=untrained(),
         seeds={"control": 0, "bootstrap": 0},
     )
 

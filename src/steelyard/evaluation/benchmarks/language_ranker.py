@@ -86,7 +86,7 @@ def language_ranker(
     rows: list[tuple[Cell, ...]] = []
     for language, found in states.items():
         pairs = similarities(found, states[target]).round(12)  # the same sentence is 1 exactly
-        scores[language] = mean_interval(pairs, bounds=(-1, 1), seed=seed)
+        scores[language] = mean_interval(pairs, method="bootstrap", bounds=(-1, 1), seed=seed)
         if other is None:
             rows.append((language, scores[language], None, None))
             continue
