@@ -13,7 +13,7 @@ from models.ngrams.brute_force import BruteForce
 from steelyard import parts
 from steelyard.contracts import Continuation
 from steelyard.errors import InputError
-from steelyard.models.ngrams.files import write_arpa
+from steelyard.models.ngrams.arpa import write_arpa
 from steelyard.models.ngrams.generalized_skip_ngram_lm import generalized_skip_ngram_lm
 from steelyard.models.ngrams.model import NgramModel
 
@@ -115,7 +115,7 @@ def test_skipping_is_another_model_from_order_three_on(training, heldout) -> Non
         skip = generalized_skip_ngram_lm(training, order=order)
         left = generalized_skip_ngram_lm(training, order=order, backoff="left")
         assert (perplexity(skip, heldout) == perplexity(left, heldout)) == same
-        assert skip.card.fingerprint != left.card.fingerprint
+        assert (skip.card.fingerprint == left.card.fingerprint) == same
 
 
 def test_rare_words_become_unknown(training) -> None:

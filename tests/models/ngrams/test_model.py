@@ -9,7 +9,8 @@ import pytest
 from steelyard.contracts import Continuation, Grammar, LanguageModel, Message, Sampling, StreamingModel
 from steelyard.errors import CapabilityError, InputError, UsageError
 from steelyard.models.loading import load_model
-from steelyard.models.ngrams.files import load, write_arpa
+from steelyard.models.ngrams.arpa import write_arpa
+from steelyard.models.ngrams.files import load
 from steelyard.models.ngrams.generalized_skip_ngram_lm import generalized_skip_ngram_lm
 from steelyard.models.ngrams.model import NgramModel
 from steelyard.models.ngrams.words import split_units
@@ -125,7 +126,7 @@ def test_trained_by_name(training, tmp_path: Path) -> None:
     model = load_model(f"ngram:{tmp_path / 'corpus.txt'}?order=2&backoff=left")
     expected = generalized_skip_ngram_lm(training, order=2, backoff="left")
     assert model.card.fingerprint == expected.card.fingerprint
-    assert load_model(f"ngram:{tmp_path / 'corpus.txt'}", order=2).card.fingerprint != expected.card.fingerprint
+    assert load_model(f"ngram:{tmp_path / 'corpus.txt'}", order=3).card.fingerprint != expected.card.fingerprint
     (tmp_path / "system.yaml").write_text(
         "model: ngram:./corpus.txt?order=2&backoff=left\nprompt: {style: raw}\n", encoding="utf-8"
     )
@@ -171,3 +172,41 @@ def test_files_keep_what_they_promise(model: NgramModel, tmp_path: Path) -> None
 
 def test_a_text_that_spells_the_end_mark_is_unknown_not_an_end() -> None:
     assert [unit.word for unit in split_units("a </s> b\n", False)] == ["a", "<unk>", "b", "</s>"]
+
+
+def test_an_arpa_file_is_read_back_as_the_same_distribution(training, heldout, tmp_path: Path) -> None:
+    model = generalized_skip_ngram_lm(training, order=3, backoff="left")
+    again = load_model(f"ngram:{write_arpa(model, tmp_path / 'model.arpa')}")
+    assert isinstance(again, NgramModel)
+    requests = [Continuation("", line + "\n") for line in heldout] + REQUESTS
+    for mine, theirs in zip(model.score(requests), again.score(requests), strict=True):
+        assert theirs.token_logprobs == pytest.approx(mine.token_logprobs, abs=1e-5)
+        assert theirs.greedy == mine.greedy
+    for history in ([], ["the"], ["the", "old"], ["zzz", "the"], ["near", "zzz"]):
+        chances = again.distribution(history)
+        assert chances.sum() == pytest.approx(1, abs=1e-5)
+        ours = dict(zip(model.vocabulary.words, model.distribution(history), strict=True))
+        assert {w: ours[w] for w in again.vocabulary.words} == pytest.approx(
+            dict(zip(again.vocabulary.words, chances, strict=True)), abs=1e-6
+        )
+    assert again.generate(["the old"])[0].text == model.generate(["the old"])[0].text
+    assert again.card.fingerprint != model.card.fingerprint
+    with pytest.raises(UsageError, match="keep the ARPA file"):
+        again.save(tmp_path / "again.npz")
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (lambda text: text.replace("\\end\\", ""), "has no"),
+        (lambda text: text.replace("\\2-grams:", "\\3-grams:"), "fields"),
+        (lambda text: text.replace("\tthe\t", "\tthe cat\t", 1), "fields"),
+        (lambda text: text.replace("</s>", "end"), "lack </s>"),
+        (lambda text: text.replace("-0.", "x0.", 1), "could not convert"),
+    ],
+)
+def test_damaged_arpa_files_are_refused(training, tmp_path: Path, change, problem: str) -> None:
+    file = write_arpa(generalized_skip_ngram_lm(training, order=2, backoff="left"), tmp_path / "model.arpa")
+    file.write_text(change(file.read_text()))
+    with pytest.raises(InputError, match=problem):
+        load_model(f"ngram:{file}")

@@ -1,29 +1,25 @@
-"""N-gram models as files: one ``.npz`` that is read back exactly, and ARPA for other tools."""
+"""N-gram models as files: one ``.npz`` that is read back exactly."""
 
 from __future__ import annotations
 
 import json
-import math
 import zipfile
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from steelyard.contracts import AppliedPart
 from steelyard.errors import InputError, UsageError
-from steelyard.models.ngrams.counts import Counts, context_of, lower_patterns
+from steelyard.models.ngrams.counts import Counts
 from steelyard.models.ngrams.smoothing import Pattern, Smoothed
-from steelyard.models.ngrams.words import BEGIN_ID, Vocabulary
+from steelyard.models.ngrams.words import Vocabulary
 
 if TYPE_CHECKING:
     from steelyard.models.ngrams.model import NgramModel
 
 FORMAT = "steelyard-ngrams-1"
-NEVER = -99.0
-"""What ARPA files hold for the probability of ``<s>``, which is never predicted."""
 
 
 def save(model: NgramModel, file: Path) -> Path:
@@ -32,6 +28,8 @@ def save(model: NgramModel, file: Path) -> Path:
     if file.suffix != ".npz":
         raise UsageError(f"{file}: an n-gram model is saved as .npz; give such a name")
     smoothed, part = model.smoothed, model.part
+    if not isinstance(smoothed, Smoothed):
+        raise UsageError(f"{model.name}: has no counts to save; keep the ARPA file it was read from")
     record = {
         "format": FORMAT,
         "name": model.name,
@@ -80,79 +78,3 @@ def _pattern(arrays: np.lib.npyio.NpzFile, number: int) -> Pattern:
         raise ValueError(f"the n-grams of pattern {number:b} are damaged")
     d1, d2, d3 = (float(d) for d in arrays[f"discounts-{number}"])
     return Pattern(Counts(keys, counts), (d1, d2, d3), arrays[f"totals-{number}"], arrays[f"gammas-{number}"])
-
-
-def write_arpa(model: NgramModel, file: Path) -> Path:
-    """Write the model as an ARPA back-off file: log10 probabilities and back-off weights, for KenLM, SRILM and
-    others.
-
-    The interpolated probability of every n-gram is written, and gamma(h) as the back-off weight of h, which
-    together give the same probabilities. A model that skips positions has no such form and raises
-    :class:`UsageError`.
-    """
-    smoothed = model.smoothed
-    if smoothed.skips:
-        raise UsageError(f"{model.name}: ARPA holds no skipped positions; train with backoff='left' to export")
-    file = Path(file)
-    values = _interpolated(smoothed)
-    part_file = file.with_name(file.name + ".part")
-    with part_file.open("w", encoding="utf-8") as stream:
-        stream.write("\\data\\\n")
-        for length, pattern in enumerate(sorted(smoothed.patterns), 1):
-            stream.write(f"ngram {length}={len(smoothed.patterns[pattern].counts.keys)}\n")
-        histories: list[tuple[str, ...]] = [()]
-        for length, pattern in enumerate(sorted(smoothed.patterns), 1):
-            histories = _ngrams(smoothed, pattern, histories, model.vocabulary.words)
-            above = smoothed.patterns.get((pattern << 1) | 1)
-            _write_section(stream, length, histories, values[pattern], above)
-        stream.write("\n\\end\\\n")
-    part_file.replace(file)
-    return file
-
-
-def _interpolated(smoothed: Smoothed) -> dict[int, NDArray[np.float64]]:
-    """The interpolated probability of every listed n-gram, per pattern."""
-    values: dict[int, NDArray[np.float64]] = {}
-    suffixes: dict[int, NDArray[np.int64]] = {1: np.zeros(0, np.int64)}
-    for pattern in sorted(smoothed.patterns):
-        table = smoothed.patterns[pattern]
-        owners, words = np.divmod(table.counts.keys, smoothed.size)
-        taken = np.array((0.0, *table.discounts))[np.minimum(table.counts.counts, 3)]
-        kept = np.maximum(table.counts.counts - taken, 0.0)
-        if pattern == 1:
-            values[1] = kept / table.totals[0] + table.gammas[0] / (smoothed.size - 1)
-            values[1][BEGIN_ID] = 0.0
-            continue
-        (lower,) = lower_patterns(pattern, False)
-        if lower == 1:
-            suffix = words
-        else:  # the suffix of an n-gram is its context's suffix, and its word
-            context, _ = context_of(pattern)
-            keys = suffixes[context][owners] * smoothed.size + words
-            suffix = np.searchsorted(smoothed.patterns[lower].counts.keys, keys)
-        suffixes[pattern] = suffix
-        values[pattern] = kept / table.totals[owners] + table.gammas[owners] * values[lower][suffix]
-    return values
-
-
-def _ngrams(
-    smoothed: Smoothed, pattern: int, histories: Sequence[tuple[str, ...]], words: Sequence[str]
-) -> list[tuple[str, ...]]:
-    owners, last = np.divmod(smoothed.patterns[pattern].counts.keys, smoothed.size)
-    return [(*histories[o], words[w]) for o, w in zip(owners.tolist(), last.tolist(), strict=True)]
-
-
-def _write_section(
-    stream: TextIO,
-    length: int,
-    ngrams: Sequence[tuple[str, ...]],
-    values: NDArray[np.float64],
-    above: Pattern | None,
-) -> None:
-    stream.write(f"\n\\{length}-grams:\n")
-    for number, (ngram, value) in enumerate(zip(ngrams, values.tolist(), strict=True)):
-        line = f"{math.log10(value) if value > 0 else NEVER:.7g}\t{' '.join(ngram)}"
-        if above is not None:
-            gamma = float(above.gammas[number])
-            line += f"\t{math.log10(gamma) if gamma > 0 else NEVER:.7g}"
-        stream.write(line + "\n")

@@ -28,10 +28,16 @@ def load_ngram(name: str, options: Mapping[str, Any]) -> NgramModel:
     settings = {**stated, **options}
     file = Path(place).expanduser()
     if not place or not file.is_file():
-        raise UsageError(f"{name}: no such file; give {NGRAM}FILE with a text (a sentence a line) or a saved .npz")
-    if file.suffix == ".npz":
+        raise UsageError(
+            f"{name}: no such file; give {NGRAM}FILE: a text, a sentence a line, or a .npz or .arpa file"
+        )
+    if file.suffix in (".npz", ".arpa"):
         if settings:
             raise UsageError(f"{name}: a saved model takes no settings; leave {sorted(settings)[0]!r} out")
+        if file.suffix == ".arpa":
+            from steelyard.models.ngrams.arpa import read_arpa
+
+            return NgramModel(*read_arpa(file), name=file.stem, source=str(file))
         from steelyard.models.ngrams.files import load
 
         return load(file)

@@ -27,7 +27,8 @@ from steelyard.contracts import (
 )
 from steelyard.errors import CapabilityError
 from steelyard.models.detokenizing import find_stop
-from steelyard.models.ngrams.smoothing import Smoothed, distribution, probabilities
+from steelyard.models.ngrams.arpa import Backoff
+from steelyard.models.ngrams.smoothing import Smoothed
 from steelyard.models.ngrams.words import BEGIN_ID, END, END_ID, UNKNOWN_ID, Stream, Unit, Vocabulary, split_units
 from steelyard.models.requests import sampling_each
 
@@ -58,7 +59,7 @@ class NgramModel:
     def __init__(
         self,
         vocabulary: Vocabulary,
-        smoothed: Smoothed,
+        smoothed: Smoothed | Backoff,
         name: str = "ngram",
         part: AppliedPart | None = None,
         source: str | None = None,
@@ -71,14 +72,12 @@ class NgramModel:
 
     @cached_property
     def card(self) -> ModelCard:
-        """Parameters are n-grams with a count; the fingerprint hashes words, counts and discounts."""
-        tables = self.smoothed.patterns.values()
-        arrays = [a for t in tables for a in (t.counts.keys, t.counts.counts, t.totals, t.gammas)]
+        """Parameters are n-grams; the fingerprint hashes words, counts and what is computed of them."""
         return ModelCard(
             name=self.name,
             fingerprint=_fingerprint(self.vocabulary, self.smoothed),
-            parameters=sum(int((t.counts.counts > 0).sum()) for t in tables),
-            memory_bytes=sum(a.nbytes for a in arrays),
+            parameters=self.smoothed.entries,
+            memory_bytes=sum(array.nbytes for array in self.smoothed.arrays()),
             family="ngram",
             capabilities=frozenset({"score", "generate", "logprobs"}),
             parts=(self.part,) if self.part else (),
@@ -96,7 +95,7 @@ class NgramModel:
 
     def distribution(self, sentence: Sequence[str]) -> NDArray[np.float64]:
         """P(. | the words of the sentence so far) over the vocabulary, float64 (size,); ``<s>`` has 0."""
-        return distribution(self.smoothed, [BEGIN_ID, *self.vocabulary.encode(sentence)])
+        return self.smoothed.distribution([BEGIN_ID, *self.vocabulary.encode(sentence)])
 
     def generate(self, prompts: Sequence[Prompt], sampling: Samplings = Sampling()) -> list[Generation]:
         """Continue each prompt word by word until the end of its sentence."""
@@ -146,7 +145,7 @@ class NgramModel:
                     tokens.append(BEGIN_ID)
                     places.append(0)
         stream = Stream(np.array(tokens, dtype=np.int64), np.array(places, dtype=np.int64))
-        values = np.log(probabilities(self.smoothed, stream)[np.array(wanted, dtype=np.int64)]).tolist()
+        values = np.log(self.smoothed.probabilities(stream)[np.array(wanted, dtype=np.int64)]).tolist()
         ends = np.cumsum([len(request.tokens) for request in read]).tolist()
         return [values[end - len(r.tokens) : end] for end, r in zip(ends, read, strict=True)]
 
@@ -156,7 +155,7 @@ class NgramModel:
         for token in read.tokens:
             if not (greedy or detail or top):
                 break  # nothing more to learn from whole distributions
-            chances = distribution(self.smoothed, sentence)
+            chances = self.smoothed.distribution(sentence)
             rank = int((chances > chances[token]).sum())
             greedy = greedy and rank == 0
             if detail:
@@ -226,7 +225,7 @@ class NgramModel:
 
         numbers = random_numbers(sampling.seed, sentence) if sampling.temperature > 0 else None
         for _ in range(sampling.max_tokens):
-            chances = distribution(self.smoothed, sentence)
+            chances = self.smoothed.distribution(sentence)
             usable = chances.copy()
             usable[UNKNOWN_ID] = 0.0
             with np.errstate(divide="ignore"):
@@ -254,9 +253,11 @@ def _text_of(name: str, prompt: Prompt) -> str:
     raise CapabilityError(f"{name} has no chat template (capability 'chat'): use the plain or raw prompt style")
 
 
-def _fingerprint(vocabulary: Vocabulary, smoothed: Smoothed) -> str:
-    digest = hashlib.sha256(json.dumps([smoothed.order, smoothed.skips, list(vocabulary.words)]).encode())
-    for pattern, table in sorted(smoothed.patterns.items()):
-        digest.update(json.dumps([pattern, [round(d, 12) for d in table.discounts]]).encode())
-        digest.update(table.counts.keys.astype("<i8").tobytes() + table.counts.counts.astype("<i8").tobytes())
+def _fingerprint(vocabulary: Vocabulary, smoothed: Smoothed | Backoff) -> str:
+    digest = hashlib.sha256(json.dumps([type(smoothed).__name__, smoothed.order, vocabulary.words]).encode())
+    for array in smoothed.arrays():
+        if array.dtype.kind == "f":  # sums may differ in the last digits between machines
+            digest.update(np.round(array.astype("<f8"), 9).tobytes())
+        else:
+            digest.update(array.astype("<i8").tobytes())
     return digest.hexdigest()[:32]

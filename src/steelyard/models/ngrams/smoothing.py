@@ -15,7 +15,7 @@ to 27; Pickhardt et al. 2014, equation 4, for more than one pattern in B.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
@@ -56,6 +56,24 @@ class Smoothed(NamedTuple):
     size: int
     order: int
     skips: bool
+
+    @property
+    def entries(self) -> int:
+        """Number of n-grams with a count."""
+        return sum(int((table.counts.counts > 0).sum()) for table in self.patterns.values())
+
+    def arrays(self) -> Iterator[NDArray[np.generic]]:
+        """Everything that bears on its probabilities."""
+        for _, table in sorted(self.patterns.items()):
+            yield from (*table.counts, np.array(table.discounts), table.totals, table.gammas)
+
+    def probabilities(self, stream: Stream) -> Floats:
+        """See :func:`probabilities`."""
+        return probabilities(self, stream)
+
+    def distribution(self, context: Sequence[int]) -> Floats:
+        """See :func:`distribution`."""
+        return distribution(self, context)
 
 
 def discounts_of(counts: NDArray[np.int64], method: Discounting) -> Discounts | None:
