@@ -11,6 +11,7 @@ from steelyard.contracts import Continuation, LanguageModel
 from steelyard.errors import InputError, ModelError
 from steelyard.evaluation.benchmarks.word_logprobs import (
     aligned,
+    distinct_names,
     perplexity_interval,
     read_word_logprobs,
     word_logprobs,
@@ -123,3 +124,15 @@ def test_other_words_are_not_aligned(ngram: NgramModel) -> None:
     with pytest.raises(InputError, match="from sentence 2 on"):
         aligned([first, other])
     assert np.array_equal(aligned([first, first])[0], first.flat())
+
+
+def test_models_of_one_name_are_told_apart(ngram: NgramModel) -> None:
+    one = word_logprobs(ngram, ["a b"])
+    other = dataclasses.replace(one, fingerprint="0123456789")
+    third = dataclasses.replace(one, model="third")
+    assert distinct_names([one, third]) == [ngram.card.name, "third"]
+    assert distinct_names([one, other]) == [
+        f"{ngram.card.name}-{one.fingerprint[:8]}",
+        f"{ngram.card.name}-01234567",
+    ]
+    assert len(set(distinct_names([one, one]))) == 2

@@ -15,6 +15,7 @@ from steelyard.evaluation.benchmarks.mixture_weights import fit_mixture, mix
 from steelyard.evaluation.benchmarks.word_logprobs import (
     WordLogprobs,
     aligned,
+    distinct_names,
     perplexity_interval,
     read_word_logprobs,
     sentence_sums,
@@ -89,7 +90,7 @@ def lm_interpolation_ensemble(
         >>> lm_interpolation_ensemble([ngram, model], dev, test).values["mixture"]  # doctest: +SKIP
     """
     members = _members(models, _texts(dev, dev_data, "dev"), _texts(test, test_data, "test"), folder)
-    names = [member.test.model for member in members]
+    names = distinct_names([member.test for member in members])
     fitted = _logprobs([member.dev for member in members], unknown)
     tested = _logprobs([member.test for member in members], unknown)
     lengths = np.array([len(values) for values in members[0].test.logprobs])

@@ -16,7 +16,12 @@ from steelyard.evaluation.benchmarks.sentence_corpus import (
     read_corpus,
     write_corpus,
 )
-from steelyard.evaluation.benchmarks.word_logprobs import perplexity_interval, word_logprobs, write_word_logprobs
+from steelyard.evaluation.benchmarks.word_logprobs import (
+    distinct_names,
+    perplexity_interval,
+    word_logprobs,
+    write_word_logprobs,
+)
 from steelyard.evaluation.measurement import Cell, Measurement, Table
 from steelyard.models.ngrams.generalized_skip_ngram_lm import generalized_skip_ngram_lm
 from steelyard.models.ngrams.model import NgramModel
@@ -90,13 +95,13 @@ def one_billion_word(
     measured = [word_logprobs(model, test) for model in members]
     perplexities = [perplexity_interval(found) for found in measured]
     values: dict[str, Interval] = {"baseline": perplexities[0]}
-    values |= {model.card.name: value for model, value in zip(models, perplexities[1:], strict=True)}
+    names = distinct_names(measured)
+    values |= dict(zip(names[1:], perplexities[1:], strict=True))
     tables = [_table(members, perplexities)]
     if save:
         write_corpus(prepared, Path(save))
-        for found in measured:
-            name = found.model.replace("/", "-")
-            write_word_logprobs(found, Path(save) / f"{name}.heldout-00000.tsv")
+        for name, found in zip(names, measured, strict=True):
+            write_word_logprobs(found, Path(save) / f"{name.replace('/', '-')}.heldout-00000.tsv")
     if models:
         mixture = lm_interpolation_ensemble(members, tune, test, seed=seed)
         values["mixture"] = mixture.values["mixture"]

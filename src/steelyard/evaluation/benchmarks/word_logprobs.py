@@ -107,6 +107,18 @@ def _exp(value: float) -> float:
     return math.inf if value > 700 else math.exp(value)
 
 
+def distinct_names(found: Sequence[WordLogprobs]) -> list[str]:
+    """The models' names; those that several bear with the beginning of their fingerprint, and a number if need
+    be.
+    """
+    names = [each.model for each in found]
+    names = [
+        f"{name}-{each.fingerprint[:8]}" if names.count(name) > 1 else name
+        for name, each in zip(names, found, strict=True)
+    ]
+    return [f"{name}-{i}" if names.count(name) > 1 else name for i, name in enumerate(names, 1)]
+
+
 def aligned(members: Sequence[WordLogprobs]) -> NDArray[np.float64]:
     """Log-probabilities of several models for the same words: float64 (models, words and end marks).
 
