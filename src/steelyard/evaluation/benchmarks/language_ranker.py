@@ -37,10 +37,10 @@ def language_ranker(
 
         score(language) = mean over layers and sentence pairs of cos(h_layer(sentence), h_layer(English sentence))
 
-    with h the hidden state at a sentence's last token. Raw cosines are inflated because hidden states share a
-    few large directions (anisotropy), so a control pairs every sentence with another English sentence, by a
-    random rotation of a random order, and the gap of the score to it is reported: near 0, the score says nothing
-    about meaning.
+    with h the hidden state at a sentence's last token. Raw cosines are inflated because hidden states share a few
+    large directions (anisotropy): even a network with random weights ranks languages, by script and length alone.
+    So a control pairs every sentence with another English sentence (a random cycle), and the gap of the score to
+    it is reported. Near 0, the score says nothing about meaning.
 
     Args:
         model: its hidden states are read; needs the capability ``hidden``.

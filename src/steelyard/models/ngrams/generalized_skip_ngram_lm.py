@@ -59,9 +59,9 @@ def generalized_skip_ngram_lm(
         different ways to fill them all. Discounts: Chen and Goodman 1999, equation 26. ``<s>`` and ``</s>`` as
         in Heafield et al. 2013. Where the authors' program and their text differ, the text is followed, so that
         probabilities sum to one: the program gives unseen words 1/(N+1) on top of the rest, and its average over
-        lower patterns also runs over the one without the predicted word, to which its own comments ascribe a
-        "huge perplexity gain". The gain that the paper reports was not found with the normalised model; see the
-        part's evidence.
+        lower patterns also runs over the one without the predicted word, which its own comments conjecture to be
+        worth a huge perplexity gain. The gain that the paper reports was not found with the normalised model; see
+        the part's evidence.
 
     Relations:
         ``one-billion-word`` takes ``backoff="left", discounts="single"`` as its baseline;
