@@ -79,16 +79,14 @@ def test_the_mean_falls_as_answers_are_corrupted_more() -> None:
 
 
 def test_keyword_rules_by_hand() -> None:
-    rule = {"and": [{"t": "b"}, {"or": [{"t": "c"}, {"t": "d+"}]}]}
+    rule: dict[str, Any] = {"and": [{"t": "b"}, {"or": [{"t": "c"}, {"t": "d+"}]}]}
     assert met_at("a b dd c", rule) == 6
     assert met_at("a b", rule) == NEVER
-    rules = [{"t": "x"}, {"t": "y", "importance": 0.25}]
+    rules: list[dict[str, Any]] = [{"t": "x"}, {"t": "y", "importance": 0.25}]
     assert helpfulness("xy", rules) == 1.0
     assert helpfulness("x", rules) == 0.75
     assert helpfulness("y", rules) == 0.0
-    assert helpfulness("-" * 124 + "xy", rules) == pytest.approx(
-        0.48
-    )  # the last of 126 characters
+    assert helpfulness("-" * 124 + "xy", rules) == pytest.approx(0.48)  # the last of 126 characters
     assert helpfulness("x" + "-" * 150 + "y", rules) == 0.75
 
 
