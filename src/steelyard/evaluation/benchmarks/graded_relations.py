@@ -52,7 +52,7 @@ class GradedRelation:
 
 
 def render(relation: GradedRelation, pair: Pair, template: Template) -> str:
-    """The text whose perplexity says how well a pair fits: a question answered with yes, or a list ending in it."""
+    """The text whose perplexity says how well a pair fits: a question answered with yes, or a list."""
     described = DESCRIPTIONS.get(relation.name, f"entities that stand in the relation {relation.name!r}")
     shown = [f"[{head}, {tail}]" for head, tail in relation.prototypes]
     asked = f"[{pair.head}, {pair.tail}]"
