@@ -36,8 +36,8 @@ AFTER = r"""["')\].,;]*"""
 TAIL = r"""[\s.!"')]*"""
 IS = r"(?: is| would be|:| -)"
 NUMBER = r"(?:\d+|an?|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|zero|a single)"
-LEAD = r"(?:(?:(?:of|from|between|among|in) [^.\n]{1,120}?, )?)"
-SAID = (
+_LEAD = re.compile(r"(?:of|from|between|among|in) [^.\n]{1,120}?, ")
+_SAID = re.compile(
     r"(?:(?:sure|certainly|of course|okay|ok|well)[,.!:]? )?"
     r"(?:(?:the )?(?:correct |right |final )?answer(?: to (?:this|the|your) question)?(?: is|:| would be):? ?"
     r"|a: ?|(?:it is|it's|it would be|that is|that's|that would be|this is) "
@@ -107,15 +107,24 @@ def shared(answer: str) -> list[str]:
     ]
 
 
+def openings(text: str) -> list[str]:
+    """An output as it stands, and without what may open an answer ("The answer is ...", "Of the two, ...")."""
+    said = _SAID.match(text)
+    rest = text[said.end() :] if said else text
+    lead = _LEAD.match(rest)
+    return list(dict.fromkeys([text, rest, rest[lead.end() :] if lead else rest]))
+
+
 def opens_with(text: str, answer: str) -> bool:
     """Whether an output begins with a bare answer, as a sentence of its own or followed by a reason."""
     ending = r"(?:\s*$|\s*[.!;:\n]|,? (?:because|since|as|for|which|it)\b|(?<=[.,;:]) )"
-    return re.match(rf"{SAID}{LEAD}{answer}{ending}", text) is not None
+    return any(re.match(f"{answer}{ending}", each) for each in openings(text))
 
 
-def whole(text: str, pattern: str) -> bool:
-    """Whether an output is nothing but this, with an opening phrase at most."""
-    return re.fullmatch(rf"{SAID}{LEAD}{pattern}{TAIL}", text) is not None
+def whole(text: str, *patterns: str) -> bool:
+    """Whether an output is nothing but one of these, with an opening phrase at most."""
+    found = re.compile(f"(?:{'|'.join(patterns)}){TAIL}") if patterns else None
+    return found is not None and any(found.fullmatch(each) for each in openings(text))
 
 
 def only(text: str, pattern: str) -> bool:
@@ -126,8 +135,8 @@ def only(text: str, pattern: str) -> bool:
 
 def first_place(text: str, patterns: Sequence[str]) -> int | None:
     """Where the earliest of several patterns begins in an output."""
-    places = [found.start() for pattern in patterns if (found := re.search(pattern, text))]
-    return min(places, default=None)
+    found = re.search("|".join(f"(?:{pattern})" for pattern in patterns), text) if patterns else None
+    return found.start() if found else None
 
 
 def weigh(
@@ -144,16 +153,13 @@ def weigh(
     if not re.search(r"[a-z\d]", text):
         return Verdict(0, True)
     if bare is not None:
-        answer, others = bare
-        for pattern, score in ((answer, 1), (others, 0)):
+        for pattern, score in zip(bare, (1, 0), strict=True):
             if whole(text, pattern) or only(text, pattern):
                 return Verdict(score, True)
-    for patterns, score in ((wrong, 0), (right, 1)):
-        if any(whole(text, pattern) for pattern in patterns):
-            return Verdict(score, True)
     good, bad = first_place(text, right), first_place(text, wrong)
-    if good is not None or bad is not None:
-        return Verdict(int(bad is None or (good is not None and good < bad)), False)
-    if bare is not None:
+    if good is None and bad is None:
+        if bare is None:
+            return Verdict(0, False)
         return Verdict(int(opens_with(text, bare[0])), opens_with(text, bare[1]))
-    return Verdict(0, False)
+    score = int(bad is None or (good is not None and good < bad))
+    return Verdict(score, whole(text, *(right if score else wrong)))
