@@ -130,14 +130,16 @@ def scores_of(counts: Counts, where: Layout | None = None) -> Scores:
 def score_intervals(
     outcomes: Sequence[Outcome], *, seed: int = 0, draws: int = 200, level: float = 0.95
 ) -> dict[str, Interval]:
-    """Every number with a bootstrap interval: the outputs of each task, template and answer index drawn again.
+    """Every number with a parametric bootstrap interval.
 
-    A gap between few outputs is partly chance, which lowers robustness; drawing again lowers it once more, so the
-    interval is widened to hold the value where it would lie above it.
+    The outputs of each task, template and answer index are drawn again with their own share of right ones, shrunk by
+    one output towards their task's, so that a few outputs that are all alike do not pass for certainty. A gap
+    between few outputs is partly chance, which lowers robustness; drawing again lowers it once more, so the interval
+    is widened to hold the value where it would lie above it.
     """
     counts = count(outcomes)
     rng = np.random.default_rng(seed)
-    share = counts.right / counts.total
+    share = _shrunk(counts)
     where = layout(counts.cells)
     drawn = [
         scores_of(counts._replace(right=rng.binomial(counts.total.astype(int), share).astype(float)), where)
@@ -152,6 +154,17 @@ def score_intervals(
         low, high = np.quantile([_flat(one)[name] for one in drawn], tails)
         found[name] = Interval(value, min(float(low), value), max(float(high), value), len(outcomes))
     return found
+
+
+def _shrunk(counts: Counts) -> Array:
+    """(right + r) / (total + 1) for every cell, r = (right + 1/2) / (total + 1) being its whole task's share."""
+    names = np.array([cell[0] for cell in counts.cells])
+    rate = np.empty(len(names))
+    for name in set(names):
+        own = names == name
+        rate[own] = (counts.right[own].sum() + 0.5) / (counts.total[own].sum() + 1)
+    shares: Array = (counts.right + rate) / (counts.total + 1)
+    return shares
 
 
 def _flat(scores: Scores) -> dict[str, float]:
