@@ -132,10 +132,10 @@ def score_intervals(
 ) -> dict[str, Interval]:
     """Every number with a parametric bootstrap interval.
 
-    The outputs of each task, template and answer index are drawn again with their own share of right ones, shrunk by
-    one output towards their task's, so that a few outputs that are all alike do not pass for certainty. A gap
-    between few outputs is partly chance, which lowers robustness; drawing again lowers it once more, so the interval
-    is widened to hold the value where it would lie above it.
+    The outputs of each task, template and answer index are drawn again with their own share of right ones, shrunk
+    by one output towards their task's, so that a few outputs that are all alike do not pass for certainty. A gap
+    between few outputs is partly chance, which lowers robustness; drawing again lowers it once more, so the
+    interval is widened to hold the value where it would lie above it.
     """
     counts = count(outcomes)
     rng = np.random.default_rng(seed)
