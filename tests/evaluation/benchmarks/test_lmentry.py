@@ -192,6 +192,10 @@ def test_wrong_use_is_refused(tmp_path: Path) -> None:
     (tmp_path / "first_word.json").write_text(json.dumps({"examples": {"1": {"input": "x"}}}))
     with pytest.raises(InputError, match="not an LMentry file"):
         lmentry(data=str(tmp_path), tasks=("first_word",))
+    example = {"input": "x", "metadata": {"template_id": 0, "answer": "A"}}
+    (tmp_path / "first_word.json").write_text(json.dumps({"examples": {"7": example}}))
+    with pytest.raises(InputError, match="example '7' has no 'sentence' in its metadata"):
+        lmentry(data=str(tmp_path), tasks=("first_word",))
 
 
 def test_numbers_in_words() -> None:

@@ -16,7 +16,7 @@ from steelyard.evaluation.benchmark_task import BenchmarkTask
 from steelyard.evaluation.benchmarks.lmentry_items import WordBank, draw_arguments, render
 from steelyard.evaluation.benchmarks.lmentry_prompts import TEMPLATES, all_names, core_of
 from steelyard.evaluation.benchmarks.lmentry_score import KINDS, Outcome, count, score_intervals, scores_of
-from steelyard.evaluation.benchmarks.lmentry_scorers import RULES, score_output
+from steelyard.evaluation.benchmarks.lmentry_scorers import RULES, missing_arguments, score_output
 from steelyard.evaluation.evaluate import Evaluation
 from steelyard.evaluation.measurement import Measurement, Table
 from steelyard.evaluation.suite import Suite
@@ -192,6 +192,8 @@ def official_rows(folder: str, name: str, items: int) -> list[Sample]:
         ) from None
     taken: dict[int, list[Sample]] = {}
     for row in read:
+        if lacking := missing_arguments(name, row.data["arguments"]):
+            raise InputError(f"{file}: example {row.id!r} has no {lacking[0]!r} in its metadata")
         taken.setdefault(row.data["template"], []).append(row)
     longest = max((len(rows) for rows in taken.values()), default=0)
     # Wording by wording for each place, so that the first so many samples hold all wordings.

@@ -263,3 +263,46 @@ _SCORERS: Mapping[str, Callable[[str, Data], Verdict]] = {
     "first_letter": _end("letter", "first"),
     "last_letter": _end("letter", "last"),
 }
+
+_NEEDS: Mapping[str, tuple[str, ...]] = {
+    "sentence": ("word",),
+    "letter": ("letter",),
+    "choice": ("answer", "distractor"),
+    "sound": ("answer", "distractor", "query"),
+    "association": ("answer", "distractors", "category"),
+    "category": ("category", "num_words", "num_distractors"),
+    "neighbour": ("sentence", "query", "answer"),
+    "word end": ("sentence", "answer"),
+    "letter end": ("word", "answer"),
+}
+_KINDS: Mapping[str, str] = {
+    "sentence_containing": "sentence",
+    "sentence_not_containing": "sentence",
+    "starts_with_word": "sentence",
+    "ends_with_word": "sentence",
+    "word_containing": "letter",
+    "word_not_containing": "letter",
+    "starts_with_letter": "letter",
+    "ends_with_letter": "letter",
+    "most_associated_word": "association",
+    "least_associated_word": "association",
+    "any_words_from_category": "category",
+    "all_words_from_category": "category",
+    "rhyming_word": "sound",
+    "homophones": "sound",
+    "word_after": "neighbour",
+    "word_before": "neighbour",
+    "first_word": "word end",
+    "last_word": "word end",
+    "first_letter": "letter end",
+    "last_letter": "letter end",
+}
+
+
+def missing_arguments(task: str, data: Data) -> list[str]:
+    """The arguments that the task's scorer reads and ``data`` lacks.
+
+    >>> missing_arguments("last_letter", {"word": "oak"})
+    ['answer']
+    """
+    return [name for name in _NEEDS[_KINDS.get(core_of(task), "choice")] if name not in data]
