@@ -1,0 +1,98 @@
+"""Measure the score matrix that ``bench_budget.py`` replays: SmolLM2-135M-Instruct on PIQA under a grid of systems.
+
+python benchmarks/measure_score_matrix.py --questions 160 --seconds 480
+
+Systems are weights (none, int8, three blocks removed as SLEB chooses them) x prompt style (plain, chat) x solved
+examples (0, 2). What is written, ``score_matrix_piqa.json``, holds for every system which questions it got
+right, by the questions' numbers and without their text. A system that the time does not allow is left out whole;
+called again, the script goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import tempfile
+import time
+from pathlib import Path
+
+from requests_from_data import DATA, records
+
+from steelyard.compression.apply import apply_parts
+from steelyard.evaluation.evaluate import evaluate
+from steelyard.evaluation.task_files import FileTask, load_task
+from steelyard.systems.loading import load
+from steelyard.tuning.candidates import Candidate, grid, parse_weights, styles_of
+
+FILE = Path(__file__).with_name("score_matrix_piqa.json")
+WEIGHTS = ("none", "sleb:blocks=[3,4,5]", "int8")
+EXAMPLES = 16  # rows kept apart, from which solved examples are drawn
+
+
+def main() -> None:
+    """Measure system by system, and write what there is after each."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--questions", type=int, default=160)
+    parser.add_argument("--seconds", type=float, default=480.0)
+    parser.add_argument("--data", type=Path, default=DATA)
+    chosen = parser.parse_args()
+    task = piqa(chosen.data, chosen.questions)
+    weights = [parse_weights(text) for text in WEIGHTS]
+    candidates = grid(["smollm2-135m"], weights, styles_of(["plain", "chat"], [0, 2], seed=0))
+    texts = [str(row["question"]) for row in records(chosen.data, "piqa/test.jsonl")[-400:]]
+    began, rows = time.monotonic(), known(task)
+    models = {"": load("smollm2-135m")}
+    for candidate in candidates:
+        if candidate.label in rows:
+            continue
+        key = candidate.variant.key if candidate.variant.weights else ""
+        if key not in models:
+            models[key] = apply_parts(models[""], candidate.variant.weights, texts)
+        rows[candidate.label] = marks(task, models[key], candidate)
+        print(f"{time.monotonic() - began:.0f} s: {candidate.label}", flush=True)
+        FILE.write_text(json.dumps(record(task, rows), indent=1) + "\n", encoding="utf-8")
+        if time.monotonic() - began > chosen.seconds:
+            break
+
+
+def known(task: FileTask) -> dict[str, str]:
+    """What an earlier call measured on the same questions."""
+    if not FILE.is_file():
+        return {}
+    past = json.loads(FILE.read_text(encoding="utf-8"))
+    same = past["questions"] == [sample.id for sample in task.samples()]
+    return dict(past["systems"]) if same else {}
+
+
+def piqa(data: Path, count: int) -> FileTask:
+    """The first ``count`` questions, and the rows after them as the source of solved examples."""
+    rows = records(data, "piqa/test.jsonl")[: count + EXAMPLES]
+    folder = Path(tempfile.mkdtemp())
+    with (folder / "piqa.jsonl").open("w", encoding="utf-8") as file:
+        for number, row in enumerate(rows):
+            line = {"id": row["id"], "prompt": row["question"], "choices": row["choices"], "answer": row["label"]}
+            file.write(json.dumps(line | ({"split": "train"} if number >= count else {})) + "\n")
+    return load_task(folder / "piqa.jsonl", metric="accuracy_norm")
+
+
+def marks(task: FileTask, model: object, candidate: Candidate) -> str:
+    """1 where the question was answered rightly, 0 where not, in the order of the questions."""
+    done = evaluate(model, task, style=candidate.style)  # type: ignore[arg-type]
+    return "".join(str(int(result.marks.values[task.metric])) for result in done.results)
+
+
+def record(task: FileTask, rows: dict[str, str]) -> dict[str, object]:
+    """What is written."""
+    return {
+        "model": "SmolLM2-135M-Instruct",
+        "data": "PIQA, the first questions of the file piqa/test.jsonl",
+        "metric": "accuracy_norm (log-probability by length of the answer)",
+        "date": datetime.date.today().isoformat(),
+        "questions": [sample.id for sample in task.samples()],
+        "systems": rows,
+    }
+
+
+if __name__ == "__main__":
+    main()
