@@ -1,11 +1,11 @@
-"""Measure the score matrix that ``bench_budget.py`` replays: SmolLM2-135M-Instruct on PIQA under a grid of systems.
+"""Measure the score matrix that ``bench_budget.py`` replays: SmolLM2-135M-Instruct on PIQA, a grid of systems.
 
 python benchmarks/measure_score_matrix.py --questions 160 --seconds 480
 
-Systems are weights (none, int8, three blocks removed as SLEB chooses them) x prompt style (plain, chat) x solved
-examples (0, 2). What is written, ``score_matrix_piqa.json``, holds for every system which questions it got
-right, by the questions' numbers and without their text. A system that the time does not allow is left out whole;
-called again, the script goes on.
+Systems are weights (none, three blocks removed as SLEB chooses them) x prompt style (plain, chat, raw) x
+instruction (none, one sentence), and one with two solved examples. What is written, ``score_matrix_piqa.json``, holds for
+every system which questions it got right, by the questions' numbers and without their text. A system that the time
+does not allow is left out whole; called again, the script goes on.
 """
 
 from __future__ import annotations
@@ -20,13 +20,15 @@ from pathlib import Path
 from requests_from_data import DATA, records
 
 from steelyard.compression.apply import apply_parts
+from steelyard.contracts import PromptStyle
 from steelyard.evaluation.evaluate import evaluate
 from steelyard.evaluation.task_files import FileTask, load_task
 from steelyard.systems.loading import load
-from steelyard.tuning.candidates import Candidate, grid, parse_weights, styles_of
+from steelyard.tuning.candidates import Candidate, grid, parse_weights
 
 FILE = Path(__file__).with_name("score_matrix_piqa.json")
-WEIGHTS = ("none", "sleb:blocks=[3,4,5]", "int8")
+WEIGHTS = ("none", "sleb:blocks=[3,4,5]")
+INSTRUCTION = "Choose the way that works better."
 EXAMPLES = 16  # rows kept apart, from which solved examples are drawn
 
 
@@ -39,18 +41,23 @@ def main() -> None:
     chosen = parser.parse_args()
     task = piqa(chosen.data, chosen.questions)
     weights = [parse_weights(text) for text in WEIGHTS]
-    candidates = grid(["smollm2-135m"], weights, styles_of(["plain", "chat"], [0, 2], seed=0))
+    styles = [
+        PromptStyle(style, instruction=text) for text in ("", INSTRUCTION) for style in ("plain", "chat", "raw")
+    ]
+    candidates = grid(["smollm2-135m"], weights, styles)
+    candidates += grid(["smollm2-135m"], weights[:1], [PromptStyle("plain", shots=2)])
     texts = [str(row["question"]) for row in records(chosen.data, "piqa/test.jsonl")[-400:]]
     began, rows = time.monotonic(), known(task)
     models = {"": load("smollm2-135m")}
     for candidate in candidates:
-        if candidate.label in rows:
+        label = candidate.label + (", instructed" if candidate.style.instruction else "")
+        if label in rows:
             continue
         key = candidate.variant.key if candidate.variant.weights else ""
         if key not in models:
             models[key] = apply_parts(models[""], candidate.variant.weights, texts)
-        rows[candidate.label] = marks(task, models[key], candidate)
-        print(f"{time.monotonic() - began:.0f} s: {candidate.label}", flush=True)
+        rows[label] = marks(task, models[key], candidate)
+        print(f"{time.monotonic() - began:.0f} s: {label}", flush=True)
         FILE.write_text(json.dumps(record(task, rows), indent=1) + "\n", encoding="utf-8")
         if time.monotonic() - began > chosen.seconds:
             break

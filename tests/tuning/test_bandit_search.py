@@ -41,7 +41,7 @@ def related(rates: np.ndarray, samples: int, rng: np.random.Generator) -> np.nda
 
 @pytest.mark.parametrize("strategy", BANDITS)
 def test_the_exhaustive_winner_is_rarely_lost(strategy: str) -> None:
-    """Twelve systems, the best five points ahead: 20 searches, nearly always the same winner, for half the cells."""
+    """Twelve systems, the best five points ahead: nearly always the same winner, for half the cells."""
     lost = cells = 0
     for seed in range(20):
         rng = np.random.default_rng(seed)

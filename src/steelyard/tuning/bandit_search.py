@@ -92,19 +92,18 @@ class _BanditSearch:
         """Spend the share ``explore`` by a bandit; returns the candidates it measured."""
         rng = np.random.default_rng(self.rules.seed)
         budget = int(self.rules.explore * self.table.size)
+        order = np.arange(self.table.shape[1])  # already random, and shared
         touched: set[int] = set()
         while (left := budget - self.outcome.cells) > 0:
             seen = self._scaled()
             if low_rank:
                 step = ucb_e_lrf(seen, min(self.rules.batch, left), rng, warm_up=0.0, low_rank=FEWER_MEMBERS)
             else:
-                step = ucb_e(seen, min(self.rules.batch, left), rng)
+                step = ucb_e(seen, min(self.rules.batch, left), rng, order=order)
             if not len(step.methods):
                 break
             candidate = int(step.methods[0])
-            # Samples are asked in a random order, so the next ones are random ones, and shared with others.
-            positions = sorted(map(int, step.examples)) if low_rank else self._next(candidate, len(step.examples))
-            self._ask([candidate], positions)
+            self._ask([candidate], sorted(map(int, step.examples)))
             touched.add(candidate)
         return touched
 

@@ -22,12 +22,15 @@ class Selection:
     """What a bandit measured, and the method it names.
 
     ``seen`` is the score matrix (methods, examples) with NaN where nothing was measured, ``means`` the estimated
-    mean of each method (-inf where there is none), ``best`` the method with the largest.
+    mean of each method (-inf where there is none), ``best`` the method with the
+    largest. ``path`` holds, before each pull, how many cells were measured and which method would have been
+    named then.
     """
 
     best: int
     means: Scores
     seen: Scores
+    path: tuple[tuple[int, int], ...] = ()
 
     @property
     def cells(self) -> int:
@@ -44,6 +47,7 @@ def bandit_evaluation(
     budget: Annotated[float, Field(gt=0, le=1)] = 0.15,
     batch: PositiveInt = 32,
     bonus: PositiveFloat = 1.0,
+    paired: bool = False,
     warm_up: Share = 0.05,
     spread: NonNegativeFloat = 5.0,
     rank: PositiveInt = 1,
@@ -72,6 +76,8 @@ def bandit_evaluation(
         batch: cells a pull.
         bonus: the exploration parameter a of UCB-E. In theory it grows with the budget over the hardness of the
             problem, which is not known beforehand; the paper uses 1.
+        paired: whether ``ucb-e`` asks all methods the examples of one random order, rather than random ones of each
+            (the paper): means then differ by the methods alone, not by how easy their examples were.
         warm_up: share of random cells before the first factorization.
         spread: weight of the uncertainty, eta in the paper.
         rank: rank of the factorizations.
@@ -104,17 +110,20 @@ def bandit_evaluation(
         )
     low_rank = LowRank(rank=rank, members=members)
     rng = np.random.default_rng(seed)
+    order = rng.permutation(shape[1]) if paired else None
 
     def step(seen: Scores, count: int) -> Step:
         if policy == "ucb-e":
-            return ucb_e(seen, count, rng, bonus=bonus)
+            return ucb_e(seen, count, rng, bonus=bonus, order=order)
         return ucb_e_lrf(seen, count, rng, warm_up=warm_up, spread=spread, low_rank=low_rank)
 
     seen = unseen(shape)
-    left = round(budget * seen.size)
-    while left > 0:
-        chosen = step(seen, min(batch, left))
+    cells, most = 0, round(budget * seen.size)
+    path = []
+    while cells < most:
+        chosen = step(seen, min(batch, most - cells))
+        path.append((cells, int(chosen.means.argmax())))
         fill(seen, chosen.methods, chosen.examples, measure)
-        left -= len(chosen.methods)
+        cells += len(chosen.methods)
     means = step(seen, 1).means
-    return Selection(int(means.argmax()), means, seen)
+    return Selection(int(means.argmax()), means, seen, tuple(path))

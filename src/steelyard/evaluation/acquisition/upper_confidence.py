@@ -22,11 +22,14 @@ class Step(NamedTuple):
     means: Scores
 
 
-def ucb_e(seen: Scores, batch: int, rng: np.random.Generator, *, bonus: float = 1.0) -> Step:
+def ucb_e(
+    seen: Scores, batch: int, rng: np.random.Generator, *, bonus: float = 1.0, order: Indices | None = None
+) -> Step:
     """UCB-E: of the method with the largest bound, measure random examples that it has not answered.
 
     The bound is mean + sqrt(bonus / n), n the examples answered; infinite without any, and no bound is left for a
-    method that has answered all.
+    method that has answered all. With an ``order`` of the examples, the first ones in it are measured instead of
+    random ones, so that methods are compared on the same examples.
 
     Source: Audibert, Bubeck and Munos, "Best Arm Identification in Multi-Armed Bandits", section 3; On Speeding Up
     Language Model Evaluation, algorithm 1 (UCB-E).
@@ -38,7 +41,7 @@ def ucb_e(seen: Scores, batch: int, rng: np.random.Generator, *, bonus: float = 
     if method is None:
         return _nothing(means)
     left = np.flatnonzero(np.isnan(seen[method]))
-    examples = rng.permutation(left)[:batch]
+    examples = (rng.permutation(left) if order is None else order[np.isnan(seen[method, order])])[:batch]
     return Step(np.full(len(examples), method, dtype=np.intp), examples, means)
 
 
