@@ -4,8 +4,8 @@ python benchmarks/bench_budget.py --seeds 100
 
 First table: the share of seeds in which a policy names a top system after 5 to 30% of the cells. "Top" is the best
 of the whole matrix, or one that McNemar's exact test on all its questions does not tell from it (p > 0.05): with
-the second best a question or two behind, no measurement could say more. Uniform sampling and successive halving are
-given each budget apart; bandits are read off along one run.
+the second best a question or two behind, no measurement could say more. Uniform sampling and successive halving
+are given each budget apart; bandits are read off along one run.
 
 Second table: the searches of `steelyard tune`, which must hand over the cheapest system within a tolerance of the
 best and measure it on every question. Prices are drawn anew for each seed.
@@ -133,7 +133,8 @@ def handed_over(matrix: Matrix, seeds: Sequence[int]) -> None:
             low, high = wilson_interval(same.sum(), len(same))
             print(
                 f"| {strategy} | {tolerance:g} | {same.mean():.0%} [{low:.0%}, {high:.0%}] | "
-                f"{enough.mean():.0%} | {share.mean():.0%} ({share.min():.0%} to {share.max():.0%}) | {(share <= 0.15).mean():.0%} |"
+                f"{enough.mean():.0%} | {share.mean():.0%} ({share.min():.0%} to {share.max():.0%}) | "
+                f"{(share <= 0.15).mean():.0%} |"
             )
     print()
 

@@ -1,4 +1,4 @@
-"""Bandits over score matrices: exact steps on small tables, the exact best with a full budget, and a brute force."""
+"""Bandits over score matrices: exact steps on small tables, and the exact best with a full budget."""
 
 from __future__ import annotations
 

@@ -76,8 +76,8 @@ def bandit_evaluation(
         batch: cells a pull.
         bonus: the exploration parameter a of UCB-E. In theory it grows with the budget over the hardness of the
             problem, which is not known beforehand; the paper uses 1.
-        paired: whether ``ucb-e`` asks all methods the examples of one random order, rather than random ones of each
-            (the paper): means then differ by the methods alone, not by how easy their examples were.
+        paired: whether ``ucb-e`` asks all methods the examples of one random order, rather than random ones of
+            each (the paper): means then differ by the methods alone, not by how easy their examples were.
         warm_up: share of random cells before the first factorization.
         spread: weight of the uncertainty, eta in the paper.
         rank: rank of the factorizations.

@@ -24,7 +24,8 @@ from steelyard.evaluation.acquisition.score_cells import Scores
 @dataclass(frozen=True, slots=True)
 class LowRank:
     """Settings of an ensemble: ``members`` factorizations of ``rank``, ``ridge`` the weight of the penalty,
-    ``drop`` the share of measured cells that a member does not see, ``sweeps`` the rounds of alternating least squares.
+    ``drop`` the share of measured cells that a member does not see, ``sweeps`` the rounds of alternating least
+    squares.
     """
 
     rank: int = 1

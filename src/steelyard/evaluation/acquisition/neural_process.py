@@ -32,7 +32,7 @@ from steelyard.evaluation.acquisition.score_cells import Scores
 
 @dataclass(frozen=True, slots=True)
 class ProcessSettings:
-    """Sizes and training: ``steps`` of Adam, each on ``rows`` earlier models with observed subsets of their own."""
+    """Sizes and training: ``steps`` of Adam, each on ``rows`` earlier models with an observed subset each."""
 
     latent: int = 4
     hidden: int = 48
@@ -119,7 +119,7 @@ def train_process(
 def prompt_features(
     scores: Scores, embeddings: NDArray[np.float32] | None, *, factors: int = 8, components: int = 16
 ) -> NDArray[np.float32]:
-    """What is known of each prompt, its embedding and how earlier models fared on it: (prompts, width), standardised.
+    """What is known of each prompt, its embedding and how earlier models fared: (prompts, width), standardised.
 
     The benchmark is fixed while models come and go, so a prompt is described by the ``factors`` leading right
     singular vectors of earlier models' centred ``scores`` (models, prompts; NaN is replaced by the prompt's

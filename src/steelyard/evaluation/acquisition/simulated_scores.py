@@ -32,4 +32,5 @@ def item_response_scores(
     difficulty = rng.normal(0, 1, prompts)
     logits = own @ discrimination.T - (discrimination.sum(axis=1) * difficulty)[None]
     right = rng.random((models, prompts)) < 1 / (1 + np.exp(-logits))
-    return right.astype(np.float64)
+    scores: Scores = right.astype(np.float64)
+    return scores
