@@ -37,12 +37,12 @@ from steelyard.models.prefix_tree import PrefixTree
 from steelyard.models.requests import encode_continuations, windows_of
 
 CASES: dict[str, tuple[str, str, int]] = {  # name: model, form, questions
-    "zero-shot cloze": ("smollm2-135m", "arc cloze", 16),
+    "zero-shot cloze": ("smollm2-135m", "arc cloze", 32),
     "long context, four endings": ("smollm2-135m", "long context, 4 endings", 6),
-    "five-shot letters": ("smollm2-135m", "arc letters, 5 shots", 12),
-    "PIQA zero-shot": ("smollm2-135m", "piqa", 30),
+    "five-shot letters": ("smollm2-135m", "arc letters, 5 shots", 24),
+    "PIQA zero-shot": ("smollm2-135m", "piqa", 60),
     "rolling perplexity": ("smollm2-135m", "wikitext", 1),
-    "Gemma zero-shot cloze": ("gemma3-270m", "arc cloze", 8),
+    "Gemma zero-shot cloze": ("gemma3-270m", "arc cloze", 16),
 }
 
 

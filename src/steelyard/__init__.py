@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from steelyard.cli.recipes import run as run
     from steelyard.compression.verb import compress as compress
     from steelyard.evaluation.recorded import compare_recorded as compare
-    from steelyard.evaluation.recorded import evaluate_recorded as eval
+    from steelyard.evaluation.verb import evaluate_any as eval
     from steelyard.models.pull import pull as pull
     from steelyard.reporting.report import report as report
     from steelyard.serving.server import serve as serve
@@ -34,7 +34,7 @@ __all__ = ["compare", "compress", "eval", "load", "pull", "report", "run", "serv
 _VERBS = {
     "compare": "steelyard.evaluation.recorded:compare_recorded",
     "compress": "steelyard.compression.verb:compress",
-    "eval": "steelyard.evaluation.recorded:evaluate_recorded",
+    "eval": "steelyard.evaluation.verb:evaluate_any",
     "load": "steelyard.systems.loading:load",
     "pull": "steelyard.models.pull:pull",
     "report": "steelyard.reporting.report:report",

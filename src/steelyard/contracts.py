@@ -349,6 +349,10 @@ class Task(Protocol):
         """What reports call it."""
 
     @property
+    def source(self) -> str:
+        """How a command line names it: a file, or a benchmark with its settings."""
+
+    @property
     def fingerprint(self) -> str:
         """Content hash of samples and grading rules; the prompt style is keyed apart."""
 

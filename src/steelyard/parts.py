@@ -16,6 +16,7 @@ import importlib
 import importlib.metadata
 import inspect
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cache
@@ -212,6 +213,19 @@ def parse_setting(text: str) -> tuple[str, Any]:
         return key, yaml.safe_load(value)
     except yaml.YAMLError as error:
         raise UsageError(f"setting {text!r}: the value cannot be read ({str(error).splitlines()[0]})") from error
+
+
+def parse_use(text: str) -> tuple[str, dict[str, Any]]:
+    """A part and its settings as typed on a command line.
+
+    Commas that start a new ``name=`` separate settings, so that a list value such as ``[1,2]`` stays whole.
+
+    >>> parse_use("sleb:remove=3,blocks=[1,2]")
+    ('sleb', {'remove': 3, 'blocks': [1, 2]})
+    """
+    name, _, rest = text.strip().partition(":")
+    pairs = re.split(r",(?=\s*[A-Za-z_-]+=)", rest) if rest else []
+    return name, dict(parse_setting(pair.strip()) for pair in pairs)
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

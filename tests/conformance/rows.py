@@ -13,7 +13,7 @@ from steelyard import parts
 def rows(kind: str) -> dict[str, dict[str, Any]]:
     """The settings with which each part of ``kind`` runs on a tiny model."""
     found = yaml.safe_load(Path(__file__).with_name(f"{kind}s.yaml").read_text(encoding="utf-8"))
-    return {name: settings or {} for name, settings in found.items()}
+    return {name: settings or {} for name, settings in (found or {}).items()}
 
 
 def registered(kind: str) -> set[str]:

@@ -12,7 +12,8 @@ import pytest
 
 from steelyard.contracts import Continuation, Generation, ModelCard, Result, ResultKey, Score, Usage
 from steelyard.errors import EndpointError
-from steelyard.evaluation.task_files import FileTask, load_task
+from steelyard.evaluation.question_task import QuestionTask as FileTask
+from steelyard.evaluation.task_files import load_task
 
 
 def last_text(prompt: Any) -> str:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from pathlib import Path
 from typing import Any
@@ -92,6 +93,8 @@ def test_integers_are_read_back(number: int) -> None:
 def test_choices_under_four_normalisations() -> None:
     # "é" is one character of two bytes, so per character and per byte may disagree.
     values, best = grading.choice_marks(["éééé", "abcde"], 0, [-6.0, -7.0], [2, 4])
+    confidence = values.pop("confidence")
+    assert confidence == pytest.approx(1 / (1 + math.exp(-1)))
     assert values == {"accuracy": 1, "accuracy_norm": 0, "accuracy_token": 0, "accuracy_byte": 1}
     assert best == 0
 
@@ -103,7 +106,7 @@ def test_ties_go_to_the_earlier_choice() -> None:
 
 def test_token_accuracy_is_absent_where_tokens_are_unknown() -> None:
     values, _ = grading.choice_marks(["a", "b"], 0, [-1.0, -2.0], [0, 0])
-    assert set(values) == {"accuracy", "accuracy_norm", "accuracy_byte"}
+    assert set(values) == {"accuracy", "accuracy_norm", "accuracy_byte", "confidence"}
 
 
 def test_impossible_choices_lose() -> None:

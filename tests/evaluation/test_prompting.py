@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from steelyard.contracts import Continuation, Example, Message, PromptStyle, Sample
 from steelyard.errors import UsageError
 from steelyard.evaluation import prompting
-from steelyard.evaluation.task_files import exemplars
+from steelyard.evaluation.evaluate import resolved_style
 
 
 def short(number: int, **data: Any) -> Sample:
@@ -161,7 +161,7 @@ def test_a_style_with_its_examples_written_out_has_the_same_key_and_prompts(
     task = make_task(mixed_rows)
     for name in ("plain", "chat"):
         style = PromptStyle(name, shots=2, seed=5)
-        shown = exemplars(task, style)
+        shown = resolved_style(task, style).examples
         assert len(shown) == 3
         written = PromptStyle(name, shots=2, examples=shown)
         assert prompting.style_key(task.resolved(written)) == prompting.style_key(task.resolved(style))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -92,7 +93,7 @@ BAD_JSONL: dict[str, tuple[str | bytes, str, str]] = {
         ":2:",
     ),
     "utf-16": (GOOD.encode("utf-16"), "UTF-16 or UTF-32; save it as UTF-8", ":1:"),
-    "several problems": ("1\n2\n3\n", "(and 2 more)", ":1:"),
+    "several problems": ("1\n2\n3\n", "(and 2 more, at lines 2, 3; 3 of 3 rows are bad", ":1:"),
 }
 
 
@@ -343,7 +344,9 @@ def score(logprob: float, n: int = 1) -> Score:
 def test_grading_a_choice(make_task: Any) -> None:
     task = make_task([{"prompt": "x", "choices": ["be", "abcdefgh"], "answer": 1}])
     marks = task.grade(task.samples()[0], [score(-2.0, 1), score(-4.0, 2)])
-    assert marks.values == {"accuracy": 0, "accuracy_norm": 1, "accuracy_token": 0, "accuracy_byte": 1}
+    values = dict(marks.values)
+    assert values.pop("confidence") == pytest.approx(1 / (1 + math.exp(-2)))
+    assert values == {"accuracy": 0, "accuracy_norm": 1, "accuracy_token": 0, "accuracy_byte": 1}
     assert marks.prediction == "be"
 
 
@@ -355,7 +358,6 @@ def test_grading_an_answer(make_task: Any) -> None:
 
 
 def test_grading_texts_is_a_ratio_of_sums(make_task: Any) -> None:
-    import math
 
     task = make_task([{"text": "abcd"}, {"text": "é" * 6, "weight": 2}])
     marks = [

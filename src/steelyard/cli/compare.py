@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -13,7 +12,9 @@ from steelyard.cli.console import JsonFlag, StoreOption, console, print_json, pr
 def command(
     first: Annotated[str, typer.Argument(help="A run id, or with --task a model or system file.")],
     second: Annotated[str, typer.Argument(help="A run id, or with --task a model or system file.")],
-    task: Annotated[Path | None, typer.Option("--task", help="Measure both on this task file first.")] = None,
+    task: Annotated[
+        str | None, typer.Option("--task", help="Measure both on this task file or benchmark first.")
+    ] = None,
     metric: Annotated[str | None, typer.Option(help="Metric to compare (default: the task's own).")] = None,
     store: StoreOption = None,
     json: JsonFlag = False,

@@ -11,8 +11,17 @@ from steelyard.cli.console import JsonFlag, MemoryOption, StoreOption, console, 
 
 
 def command(
-    model: Annotated[str, typer.Argument(help="A model name, folder, .gguf file, endpoint URL or system file.")],
-    task: Annotated[Path, typer.Option("--task", help="Task file: .jsonl, .csv or .parquet.")],
+    model: Annotated[
+        list[str],
+        typer.Argument(
+            help="A model name, folder, .gguf file, endpoint URL or system file; several for measures."
+        ),
+    ],
+    task: Annotated[
+        str | None,
+        typer.Option("--task", help="Task file (.jsonl, .csv, .parquet), or benchmark as NAME:setting=value."),
+    ] = None,
+    suite: Annotated[str | None, typer.Option("--suite", help="A suite of tasks, such as quick.")] = None,
     style: Annotated[
         str | None, typer.Option(help="plain, chat or raw (default: plain, or what the system file says).")
     ] = None,
@@ -20,6 +29,16 @@ def command(
     metric: Annotated[str | None, typer.Option(help="Metric that counts (default: the task's own).")] = None,
     samples: Annotated[int | None, typer.Option(min=1, help="Only the first so many samples.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the choice of examples.")] = 0,
+    form: Annotated[
+        str, typer.Option("--form", help="Task files: cloze scores choices as answers, letters lists them.")
+    ] = "cloze",
+    extract: Annotated[
+        str, typer.Option("--extract", help="Task files: the rule that finds the answer, such as letter.")
+    ] = "first-line",
+    max_tokens: Annotated[int, typer.Option(min=1, help="Task files: longest answer to generate.")] = 16,
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Task files: leave damaged rows out; the report lists them.")
+    ] = False,
     allow_pickle: Annotated[
         bool, typer.Option("--allow-pickle", help="Take pickled weights, read as plain tensors only.")
     ] = False,
@@ -37,11 +56,14 @@ def command(
     store: StoreOption = None,
     json: JsonFlag = False,
 ) -> None:
-    """Measure a model or system on a task; what was measured before is not measured again."""
-    from steelyard.evaluation.recorded import evaluate_recorded
+    """Measure a model or system on a task or suite; what was measured before is not measured again."""
+    from steelyard.evaluation.tasks import open_measured
+    from steelyard.evaluation.verb import evaluate_any
     from steelyard.reporting.report import report
     from steelyard.reporting.terminal import show_record
 
+    reading = {"form": form, "extract": extract, "max_tokens": max_tokens, "skip_bad": skip_bad}
+    opened = open_measured(task, suite, metric=metric, **reading)
     loading = {
         "allow_pickle": allow_pickle or None,
         "memory": memory,
@@ -49,13 +71,12 @@ def command(
         "response_cache": cache_responses,
     }
     with progress() as bars:
-        result = evaluate_recorded(
-            model,
-            task,
+        result = evaluate_any(
+            model if len(model) > 1 else model[0],
+            opened,
             loading={option: value for option, value in loading.items() if value is not None},
             style=style,
             shots=shots,
-            metric=metric,
             samples=samples,
             seed=seed,
             on=on,

@@ -11,7 +11,7 @@ from steelyard.cli.console import JsonFlag, MemoryOption, StoreOption, console, 
 
 
 def command(  # the verb's options, one parameter each: Typer reads them off the signature
-    task: Annotated[Path, typer.Argument(help="Task file: .jsonl, .csv or .parquet.")],
+    task: Annotated[str, typer.Argument(help="Task file (.jsonl, .csv, .parquet) or benchmark.")],
     model: Annotated[list[str], typer.Option("--model", help="A model to weigh; repeat for more.")],
     style: Annotated[
         list[str] | None,
@@ -34,6 +34,9 @@ def command(  # the verb's options, one parameter each: Typer reads them off the
         float | None, typer.Option(help="Quality that is good enough, whatever the best is.")
     ] = None,
     search: Annotated[str, typer.Option(help="How samples are spent: ucb-e, ucb-e-lrf or elimination.")] = "ucb-e",
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Task files: leave damaged rows out; the report lists them.")
+    ] = False,
     exhaustive: Annotated[
         bool, typer.Option(help="Measure everything, and show what the search would do.")
     ] = False,
@@ -45,13 +48,14 @@ def command(  # the verb's options, one parameter each: Typer reads them off the
     json: JsonFlag = False,
 ) -> None:
     """Weigh candidate systems on your task and hand over the cheapest that does well enough."""
+    from steelyard.evaluation.tasks import open_task
     from steelyard.reporting.report import report
     from steelyard.reporting.terminal import show_record
     from steelyard.tuning.tune import tune
 
     with progress() as bars:
         outcome = tune(
-            task,
+            open_task(task, metric=metric, skip_bad=skip_bad),
             model,
             out=out,
             store=store,
@@ -61,7 +65,6 @@ def command(  # the verb's options, one parameter each: Typer reads them off the
             weights=weights,
             limits=limit or [],
             calibration=calibration,
-            metric=metric,
             by=by,
             tolerance=tolerance,
             target=target,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Protocol, runtime_checkable
 
 from steelyard.contracts import (
@@ -127,7 +127,7 @@ def evaluate(
     if chunk < 1:
         raise UsageError(f"chunk must be at least 1, not {chunk}")
     asked, style = unwrapped(model, style)
-    style = task.resolved(style) if isinstance(task, DrawsExamples) else style
+    style = resolved_style(task, style)
     key = ResultKey(asked.card.fingerprint, task.fingerprint, style_key(style))
     samples = _selected(task, sample_ids)
     ids = [sample.id for sample in samples]
@@ -161,10 +161,15 @@ def unwrapped(model: LanguageModel, style: PromptStyle | None = None) -> tuple[L
     return model, style or PromptStyle()
 
 
+def resolved_style(task: Task, style: PromptStyle) -> PromptStyle:
+    """The style with the examples that the task draws for it, if it draws any."""
+    return task.resolved(style) if isinstance(task, DrawsExamples) else style
+
+
 def result_key(model: LanguageModel, task: Task, style: PromptStyle | None = None) -> ResultKey:
     """The key under which :func:`evaluate` keeps the results of the same arguments."""
     asked, style = unwrapped(model, style)
-    style = task.resolved(style) if isinstance(task, DrawsExamples) else style
+    style = resolved_style(task, style)
     return ResultKey(asked.card.fingerprint, task.fingerprint, style_key(style))
 
 
@@ -314,6 +319,9 @@ def request_record(request: Request) -> dict[str, Any]:
         "top_k": s.top_k,
         "stop": list(s.stop),
         "seed": s.seed,
+        **({"min_p": s.min_p} if s.min_p else {}),
+        **({"repetition_penalty": s.repetition_penalty} if s.repetition_penalty != 1 else {}),
+        **({"grammar": asdict(s.grammar)} if s.grammar else {}),
     }
     return {"kind": "generate", "prompt": _prompt_record(request.prompt), "sampling": sampling}
 

@@ -16,14 +16,14 @@ import regex  # type: ignore[import-untyped]
 
 from steelyard.errors import InputError
 
-RULES = "grading/1"
+RULES = "grading/2"
 
 PATTERN_SECONDS = 2.0
 """How long one pattern may search one output."""
 
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
-_NUMBER = re.compile(
+NUMBER = re.compile(
     r"(?<![\w.])[-+]?(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+(?![\w]))?"
     r"|(?<![\w.])[-+]?\.[0-9]+"
 )
@@ -109,7 +109,7 @@ def last_number(text: str) -> float | None:
     1234.5
     """
     found = None
-    for match in _NUMBER.finditer(text.replace("−", "-")):
+    for match in NUMBER.finditer(text.replace("−", "-")):
         found = match.group()
     if found is None:
         return None
@@ -178,6 +178,9 @@ def choice_marks(
         logprobs: Natural log-likelihood of each choice.
         token_counts: Tokens of each choice, 0 where unknown.
 
+    ``confidence`` is the share of the predicted choice in the total probability of all, exp(l_best) / sum exp(l):
+    what calibration compares with accuracy.
+
     Returns:
         The values, and the index of the choice with the highest raw log-likelihood.
     """
@@ -191,7 +194,10 @@ def choice_marks(
     for name, length in lengths.items():
         if all(length):
             values[name] = float(_best([p / n for p, n in zip(logprobs, length, strict=True)]) == answer)
-    return values, _best(logprobs)
+    best = _best(logprobs)
+    if math.isfinite(logprobs[best]):
+        values["confidence"] = 1.0 / math.fsum(math.exp(p - logprobs[best]) for p in logprobs)
+    return values, best
 
 
 def bits_per_byte(logprob: float, text: str) -> tuple[float, int]:

@@ -1,8 +1,8 @@
 """What a measure hands over: values with intervals, tables and sentences, ready to print, store and plot.
 
-A *measure* is a part of kind ``measure``: a function ``(model or models, *data, **settings) -> Measurement`` for what
-is not a task, such as code lengths, hidden-state similarity or a mixture's perplexity. ``steelyard eval MODEL --task
-PART:setting=value`` runs it.
+A *measure* is a part of kind ``measure``: a function ``(model or models, *data, **settings) -> Measurement`` for
+what is not a task, such as code lengths, hidden-state similarity or a mixture's perplexity. It is run by
+``steelyard eval MODEL --task PART:setting=value``.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal, TypeAlias, cast
 
 from steelyard.contracts import Example, Message, Prompt, PromptStyle, Sample
 from steelyard.errors import UsageError
@@ -23,8 +23,14 @@ from steelyard.systems.prompt_rendering import render, render_conversation
 RULES = "prompts/1"
 STYLES = ("plain", "chat", "raw")
 
+Form: TypeAlias = Literal["cloze", "letters"]
+"""How choices are put: each scored as the answer, or listed in the question and their letters scored."""
 
-def draw_examples(samples: Sequence[Sample], style: PromptStyle) -> tuple[Example, ...]:
+FORMS = ("cloze", "letters")
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+
+def draw_examples(samples: Sequence[Sample], style: PromptStyle, form: Form = "cloze") -> tuple[Example, ...]:
     """The ``style.shots`` + 1 examples that prompts of this style choose from, in order.
 
     Rows of the train split are drawn from if there are any, otherwise the test rows. The order is that of
@@ -40,7 +46,7 @@ def draw_examples(samples: Sequence[Sample], style: PromptStyle) -> tuple[Exampl
     pool = [sample for sample in train or samples if "text" not in sample.data]
     drawn: dict[str, Example] = {}
     for sample in sorted(pool, key=lambda s: hashlib.sha256(f"{style.seed}:{s.id}".encode()).digest()):
-        example = as_example(sample, style)
+        example = as_example(sample, style, form)
         drawn.setdefault(example.prompt, example)
     wanted = style.shots if train else style.shots + 1
     if len(drawn) < wanted:
@@ -53,7 +59,7 @@ def draw_examples(samples: Sequence[Sample], style: PromptStyle) -> tuple[Exampl
     return tuple(drawn.values())[: style.shots + 1]
 
 
-def resolved(samples: Sequence[Sample], style: PromptStyle) -> PromptStyle:
+def resolved(samples: Sequence[Sample], style: PromptStyle, form: Form = "cloze") -> PromptStyle:
     """The style with its examples drawn, so that it means the same without the task it was drawn from.
 
     A style that brings examples but no number of shots uses all of them. Raises :class:`UsageError` for
@@ -72,7 +78,7 @@ def resolved(samples: Sequence[Sample], style: PromptStyle) -> PromptStyle:
         if shots > len(style.examples):
             raise UsageError(f"{shots} shots were asked for, but the style gives {len(style.examples)} examples")
         return replace(style, shots=shots)
-    return replace(style, examples=draw_examples(samples, style))
+    return replace(style, examples=draw_examples(samples, style, form))
 
 
 def check_style(style: str, shots: int) -> None:
@@ -105,42 +111,75 @@ def style_key(style: PromptStyle) -> str:
     return json.dumps(record, sort_keys=True, ensure_ascii=False)
 
 
-def as_example(sample: Sample, style: PromptStyle) -> Example:
+def as_example(sample: Sample, style: PromptStyle, form: Form = "cloze") -> Example:
     """A sample with its right answer, as an example of this style."""
     data = sample.data
-    answer = data["choices"][data["answer"]] if "choices" in data else data["answers"][0]
+    answer = put_choices(data["choices"], form)[data["answer"]] if "choices" in data else data["answers"][0]
     if "messages" in data:
-        turns = _with_context(data)
+        turns = _with_context(data, form)
         question = turns[-1].content if len(turns) == 1 else _transcript(turns)
     elif style.style == "plain" and "context" in data:
-        question = f"{data['context']}\n\nQuestion: {data['prompt']}"
+        question = f"{data['context']}\n\nQuestion: {data['prompt']}{_listed(data, form)}"
     else:
-        question = _passage(data) + data["prompt"]
+        question = _passage(data) + data["prompt"] + _listed(data, form)
     return Example(prompt=question, answer=answer.strip(), id=sample.id)
 
 
-def shown_examples(sample: Sample, style: PromptStyle) -> list[Example]:
+def shown_examples(sample: Sample, style: PromptStyle, form: Form = "cloze") -> list[Example]:
     """The first ``shots`` of a resolved style's examples that are not the tested sample.
 
     An example is the tested sample if it has its id or asks the same question.
     """
     if not style.examples:
         return []
-    own = as_example(sample, style).prompt
+    own = as_example(sample, style, form).prompt
     others = [e for e in style.examples if e.prompt != own and not (e.id and e.id == sample.id)]
     return others[: style.shots]
 
 
-def build_prompt(sample: Sample, style: PromptStyle) -> Prompt:
+def build_prompt(sample: Sample, style: PromptStyle, form: Form = "cloze") -> Prompt:
     """The prompt that asks a sample in a resolved style: text for plain, a conversation for chat.
 
     Rendered by :mod:`steelyard.systems.prompt_rendering`, as a served system renders what it is asked.
     """
     data = sample.data
-    shown = shown_examples(sample, style)
+    shown = shown_examples(sample, style, form)
     if "messages" in data:
-        return render_conversation(replace(style, examples=tuple(shown), shots=len(shown)), _with_context(data))
-    return render(style, data["prompt"], shown, data.get("context", ""))
+        return render_conversation(
+            replace(style, examples=tuple(shown), shots=len(shown)), _with_context(data, form)
+        )
+    return render(style, data["prompt"] + _listed(data, form), shown, data.get("context", ""))
+
+
+def put_choices(choices: Sequence[str], form: Form) -> Sequence[str]:
+    """The choices as they are scored: themselves, or their letters.
+
+    >>> put_choices(["green", "red"], "letters")
+    ['A', 'B']
+    """
+    if form == "cloze":
+        return choices
+    if len(choices) > len(LETTERS):
+        raise UsageError(f"{len(choices)} choices have no letters; use the form cloze")
+    return list(LETTERS[: len(choices)])
+
+
+def listed(choices: Sequence[str]) -> str:
+    r"""The choices behind their letters, a line each.
+
+    >>> listed(["green", "red"])
+    'A. green\nB. red'
+    """
+    return "\n".join(
+        f"{letter}. {choice}" for letter, choice in zip(put_choices(choices, "letters"), choices, strict=True)
+    )
+
+
+def check_form(form: str) -> Form:
+    """The form of multiple choice, or a UsageError with the nearest one."""
+    if form not in FORMS:
+        raise UsageError(f"unknown form of choices {form!r}{nearest(form, FORMS)}; use cloze or letters")
+    return cast(Form, form)
 
 
 def choice_text(choice: str, style: PromptStyle) -> str:
@@ -154,10 +193,14 @@ def _passage(data: Mapping[str, Any]) -> str:
     return f"{data['context']}\n\n" if "context" in data else ""
 
 
-def _with_context(data: Mapping[str, Any]) -> list[Message]:
-    """A row's own conversation, the passage (if any) before its last question."""
+def _listed(data: Mapping[str, Any], form: Form) -> str:
+    return f"\n{listed(data['choices'])}" if form == "letters" and "choices" in data else ""
+
+
+def _with_context(data: Mapping[str, Any], form: Form) -> list[Message]:
+    """A row's own conversation, the passage (if any) before its last question and listed choices after it."""
     turns = [Message(turn["role"], turn["content"]) for turn in data["messages"]]
-    return [*turns[:-1], Message("user", _passage(data) + turns[-1].content)]
+    return [*turns[:-1], Message("user", _passage(data) + turns[-1].content + _listed(data, form))]
 
 
 def _transcript(turns: Sequence[Message]) -> str:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from steelyard.contracts import LanguageModel, Progress, PromptStyle, Result, ResultKey, Sample
+from steelyard.contracts import LanguageModel, ModelCard, Progress, PromptStyle, Result, ResultKey, Sample, Task
 from steelyard.errors import SteelyardError, UsageError
 from steelyard.evaluation.compare import Comparison, compare
 from steelyard.evaluation.evaluate import Evaluation, evaluate, unwrapped
-from steelyard.evaluation.prompting import check_style
+from steelyard.evaluation.prompting import check_style, listed
 from steelyard.evaluation.statistics import interval_record, interval_text
-from steelyard.evaluation.task_files import FileTask, load_task
+from steelyard.evaluation.tasks import open_task
 from steelyard.parts import nearest
 from steelyard.runs.environment import environment
 from steelyard.runs.store import RunStore
@@ -34,7 +34,7 @@ class RecordedEvaluation:
 
 def evaluate_recorded(
     model: str | LanguageModel,
-    task: str | Path | FileTask,
+    task: str | Path | Task,
     *,
     store: str | Path | RunStore | None = None,
     progress: Progress | None = None,
@@ -48,7 +48,7 @@ def evaluate_recorded(
 
     Args:
         model: a name that :func:`steelyard.load` takes (also a system file), or a model.
-        task: a task file, or a task.
+        task: a task file, a benchmark with its settings (``"belebele:language=swh_Latn"``), or a task.
         store: run store, a path, a database URL, or None for the project's own.
         progress: told of every finished chunk.
         metric: what ranks systems on this task (default: the task's own).
@@ -62,14 +62,19 @@ def evaluate_recorded(
 
         steelyard.eval("smollm2-135m", "task.jsonl", shots=3).evaluation.summary["accuracy"]
     """
-    loaded = load_task(task, metric=metric) if isinstance(task, str | Path) else task
+    loaded = open_task(task, metric=metric) if isinstance(task, str | Path) else task
     opened = store if isinstance(store, RunStore) else RunStore.open(store)
     try:
-        system = _loaded(model, on, loading or {})
-        asked = _style(system, style)
+        system = loaded_model(model, on, loading or {})
+        asked = asked_style(system, style)
         ids = [sample.id for sample in loaded.samples()[:samples]]
         name = model if isinstance(model, str) else system.card.name
-        settings = {"task": str(loaded.path), "model": name, "metric": loaded.metric, "samples": samples}
+        settings = {
+            "task": loaded.source or loaded.name,
+            "model": name,
+            "metric": loaded.metric,
+            "samples": samples,
+        }
         run_id = opened.start("eval", {**settings, **({"on": on} if on else {}), **style_record(asked)})
         try:
             done = evaluate(
@@ -79,13 +84,14 @@ def evaluate_recorded(
                 store=opened,
                 sample_ids=ids,
                 progress=progress,
-                chunk=CHUNK * _workers(system),
+                chunk=CHUNK * workers_of(system),
             )
         except SteelyardError as error:
             opened.finish(run_id, "failed", {"error": str(error)})
             raise
         opened.link(run_id, "c01", done.key)
-        command = _command(name, loaded, asked, samples, on)
+        words = command_words(name, asked, samples, on)
+        command = shlex.join([*words, "--task", loaded.source or loaded.name, "--metric", loaded.metric])
         opened.finish(run_id, "done", eval_record(done, loaded, run_id, command))
     finally:
         if opened is not store:
@@ -109,7 +115,7 @@ def compare_recorded(
     opened = store if isinstance(store, RunStore) else RunStore.open(store)
     try:
         if task is not None:
-            loaded = load_task(task, metric=metric)
+            loaded = open_task(task, metric=metric)
             sides = [
                 evaluate_recorded(name, loaded, store=opened, progress=progress).evaluation
                 for name in (first, second)
@@ -134,45 +140,33 @@ def comparison_record(found: Comparison, names: tuple[str, str]) -> dict[str, An
     return {"names": list(names), **record}
 
 
-def eval_record(done: Evaluation, task: FileTask, run_id: str, command: str) -> dict[str, Any]:
+def eval_record(done: Evaluation, task: Task, run_id: str, command: str) -> dict[str, Any]:
     """The record of an eval run: the same form as a tune's, with one candidate and no search."""
-    key = {"model": done.key.model, "task": done.key.task, "settings": done.key.settings}
     style = style_record(done.style)
     shots = f", {done.style.shots} shots" if done.style.shots else ""
-    measured = {result.sample_id for result in done.results}
     quality = interval_record(done.summary[done.metric])
+    label = f"{done.card.name}, {done.style.style}{shots}"
+    skipped = getattr(task, "skipped", ())
+    left_out = [f"{len(skipped)} damaged rows were left out, first {skipped[0]}"] if skipped else []
     candidate = {
         "id": "c01",
-        "label": f"{done.card.name}, {done.style.style}{shots}",
-        "model": done.card.name,
-        "weights": [{part.name: dict(part.settings)} for part in done.card.parts],
+        "label": label,
+        **model_record(done.card),
         "style": style,
-        "parameters": done.card.parameters,
-        "memory_bytes": done.card.memory_bytes,
         "latency": None,
         "operations": None,
         "quality": quality,
-        "metrics": {name: interval_record(value) for name, value in done.summary.items()},
-        "groups": {name: interval_record(value[done.metric]) for name, value in done.groups.items()},
         "status": "kept",
         "reason": "measured on every sample",
         "round": None,
         "against_leader": None,
-        "key": key,
+        **figures_of(done),
     }
     return {
         "format": 1,
         "kind": "eval",
         "run": {"id": run_id, "command": command, "seed": done.style.seed, "seconds": done.seconds},
-        "task": {
-            "name": task.name,
-            "path": str(task.path),
-            "fingerprint": task.fingerprint,
-            "metric": task.metric,
-            "higher_is_better": task.higher_is_better,
-            "n": len(done.results),
-            "groups": sorted(done.groups),
-        },
+        "task": task_record(task, len(done.results), sorted(done.groups)),
         "limits": {"memory_bytes": None, "latency_seconds": None},
         "by": "latency",
         "tolerance": 0.0,
@@ -182,13 +176,56 @@ def eval_record(done: Evaluation, task: FileTask, run_id: str, command: str) -> 
         "winner": None,
         "budget": None,
         "exhaustive": None,
-        "samples": [sample_record(sample) for sample in task.samples() if sample.id in measured],
+        "samples": measured_samples(done, task),
         "system_file": None,
         "findings": [
-            f"{candidate['label']}: {task.metric} {interval_text(quality)} on {len(done.results)} samples."
+            f"{label}: {task.metric} {interval_text(quality)} on {len(done.results)} samples.",
+            *left_out,
         ],
         "commands": [command],
         "environment": environment(),
+    }
+
+
+def model_record(card: ModelCard) -> dict[str, Any]:
+    """What a report says of a model."""
+    return {
+        "model": card.name,
+        "weights": [{part.name: dict(part.settings)} for part in card.parts],
+        "parameters": card.parameters,
+        "memory_bytes": card.memory_bytes,
+    }
+
+
+def figures_of(done: Evaluation) -> dict[str, Any]:
+    """Every metric, the ranking metric by group, and the key under which the results are kept."""
+    return {
+        "metrics": {name: interval_record(value) for name, value in done.summary.items()},
+        "groups": {name: interval_record(value[done.metric]) for name, value in done.groups.items()},
+        "key": {"model": done.key.model, "task": done.key.task, "settings": done.key.settings},
+    }
+
+
+def measured_samples(done: Evaluation, task: Task) -> list[dict[str, Any]]:
+    """The samples that were measured, as :func:`sample_record` shows them."""
+    measured = {result.sample_id for result in done.results}
+    return [sample_record(sample) for sample in task.samples() if sample.id in measured]
+
+
+def task_record(task: Task, n: int, groups: Sequence[str]) -> dict[str, Any]:
+    """What a report says of a task: where it comes from, how it is put, what was left out."""
+    header = getattr(task, "header", None)
+    return {
+        "name": task.name,
+        "path": task.source or task.name,
+        "fingerprint": task.fingerprint,
+        "metric": task.metric,
+        "higher_is_better": task.higher_is_better,
+        "n": n,
+        "groups": list(groups),
+        "form": getattr(task, "form", None),
+        "header": None if header is None else header.to_record(),
+        "skipped": list(getattr(task, "skipped", ())),
     }
 
 
@@ -198,10 +235,10 @@ def sample_record(sample: Sample) -> dict[str, Any]:
     turns = [f"{turn['role']}: {turn['content']}" for turn in data.get("messages", ())]
     prompt = "\n\n".join(filter(None, [data.get("context", ""), data.get("prompt", ""), *turns]))
     if "choices" in data:
-        lettered = [f"{chr(65 + i)}. {choice}" for i, choice in enumerate(data["choices"])]
-        prompt, reference = "\n".join([prompt, *lettered]), str(data["choices"][data["answer"]])
+        prompt, reference = f"{prompt}\n{listed(data['choices'])}", str(data["choices"][data["answer"]])
     else:
-        reference = " | ".join(data["answers"]) if "answers" in data else str(data["text"])
+        reference = " | ".join(data["answers"]) if "answers" in data else str(data.get("text", ""))
+        reference = reference or str(data.get("reference", ""))
     return {"id": sample.id, "group": sample.group, "prompt": prompt, "reference": reference}
 
 
@@ -211,7 +248,7 @@ def style_record(style: PromptStyle) -> dict[str, Any]:
     return record | ({"instruction": style.instruction} if style.instruction else {})
 
 
-def _style(system: LanguageModel, given: Mapping[str, Any]) -> PromptStyle:
+def asked_style(system: LanguageModel, given: Mapping[str, Any]) -> PromptStyle:
     """The system's own prompt style with what was given changed; new shots or seed draw new examples."""
     changes = {name: value for name, value in given.items() if value is not None}
     for name in changes:
@@ -224,7 +261,8 @@ def _style(system: LanguageModel, given: Mapping[str, Any]) -> PromptStyle:
     return replace(changed, examples=()) if redrawn else changed
 
 
-def _loaded(model: str | LanguageModel, on: str | None, options: Mapping[str, Any]) -> LanguageModel:
+def loaded_model(model: str | LanguageModel, on: str | None, options: Mapping[str, Any]) -> LanguageModel:
+    """The model, loaded where it is a name; ``on`` says where."""
     if isinstance(model, str):
         return load(model, on=on, **options)
     if on is not None:
@@ -232,7 +270,7 @@ def _loaded(model: str | LanguageModel, on: str | None, options: Mapping[str, An
     return model
 
 
-def _workers(model: LanguageModel) -> int:
+def workers_of(model: LanguageModel) -> int:
     """How many workers share the work: each gets a chunk of its own in every call."""
     from steelyard.models.ray_model import RayModel
 
@@ -263,19 +301,9 @@ def _distinct(first: str, second: str) -> tuple[str, str]:
     return (first, second) if first != second else (f"{first} (first)", f"{second} (second)")
 
 
-def _command(name: str, task: FileTask, style: PromptStyle, samples: int | None, on: str | None = None) -> str:
-    words = [
-        "steelyard",
-        "eval",
-        name,
-        "--task",
-        str(task.path),
-        "--style",
-        style.style,
-        "--shots",
-        str(style.shots),
-    ]
+def command_words(name: str, style: PromptStyle, samples: int | None, on: str | None = None) -> list[str]:
+    """The words of an ``eval`` command, but for what it measures."""
+    words = ["steelyard", "eval", name, "--style", style.style, "--shots", str(style.shots)]
     words += ["--seed", str(style.seed)] if style.seed else []
     words += ["--samples", str(samples)] if samples else []
-    words += ["--on", on] if on else []
-    return shlex.join([*words, "--metric", task.metric])
+    return words + (["--on", on] if on else [])

@@ -9,7 +9,7 @@ import codecs
 import csv
 import io
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
@@ -35,30 +35,47 @@ class Row:
 
 @dataclass(slots=True)
 class Problems:
-    """What is wrong with one file, in the order found."""
+    """What is wrong with one file, in the order found.
+
+    ``fatal`` says that something is wrong with the file as a whole, so that leaving rows out does not help.
+    """
 
     path: Path
     found: list[str] = field(default_factory=list)
+    places: list[str] = field(default_factory=list)
+    fatal: bool = False
 
     def add(self, place: str, problem: str, remedy: str) -> None:
         """Note one problem; ``place`` may be empty for the file as a whole."""
         where = f"{self.path}:{place}" if place else str(self.path)
         self.found.append(f"{where}: {problem}; {remedy}")
+        self.places.append(place)
 
     def stop(self, place: str, problem: str, remedy: str) -> NoReturn:
         """Note a problem after which reading makes no sense, and raise."""
         self.add(place, problem, remedy)
         raise self.error()
 
-    def check(self) -> None:
-        """Raise :class:`InputError` if anything was noted."""
+    def check(self, total: int = 0) -> None:
+        """Raise :class:`InputError` if anything was noted; ``total`` is the number of rows, where known."""
         if self.found:
-            raise self.error()
+            raise self.error(total)
 
-    def error(self) -> InputError:
-        """The first problem and the number of the others, in one line."""
-        more = f" (and {len(self.found) - 1} more)" if len(self.found) > 1 else ""
+    def error(self, total: int = 0) -> InputError:
+        """The first problem, and how many others there are and where, in one line."""
+        others = len(self.found) - 1
+        notes = [f"and {others} more{_at(self.places[1:])}"] if others else []
+        if total and not self.fatal:
+            notes.append(f"{len(self.found)} of {total} rows are bad; --skip-bad leaves them out")
+        more = f" ({'; '.join(notes)})" if notes else ""
         return InputError(" ".join((self.found[0] + more).splitlines()))
+
+
+def _at(places: Sequence[str]) -> str:
+    """``", at lines 9, 12"``; at most ten places."""
+    named = [place.removeprefix("row ") for place in places if place]
+    kind = "rows" if places and places[0].startswith("row") else "lines"
+    return f", at {kind} {', '.join(named[:10])}{', ...' if len(named) > 10 else ''}" if named else ""
 
 
 def read_rows(path: Path, problems: Problems) -> list[Row]:

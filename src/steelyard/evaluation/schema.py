@@ -58,6 +58,10 @@ class _BadCellError(Exception):
     """One cell is wrong: ``args`` are the problem and the remedy."""
 
 
+class _UnknownColumnError(_BadCellError):
+    """A column is not known, in this row and most likely in all."""
+
+
 def kind_of(sample: Sample) -> Kind:
     """What a sample asks for: ``"choice"``, ``"short"`` (an answer in words) or ``"text"`` (bits per byte)."""
     if "choices" in sample.data:
@@ -82,6 +86,7 @@ def read_samples(rows: Sequence[Row], problems: Problems) -> list[Sample]:
             sample = _sample(_cells(row.values) if in_cells else row.values, row.place)
         except _BadCellError as error:
             problem, remedy = error.args
+            problems.fatal = problems.fatal or isinstance(error, _UnknownColumnError)
             problems.add(row.place, problem, remedy)
             continue
         if sample.id in places:
@@ -103,7 +108,7 @@ def _check_columns(values: Mapping[str, Any], unknown: set[str]) -> None:
             iter(difflib.get_close_matches(name.lower(), COLUMNS, n=1)), None
         )
         hint = f"did you mean {near!r}?" if near else f"known columns are {', '.join(COLUMNS)}"
-        raise _BadCellError(f"unknown column {quoted(name)}", hint)
+        raise _UnknownColumnError(f"unknown column {quoted(name)}", hint)
 
 
 def _cells(values: Mapping[str, str]) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePath
@@ -82,9 +81,8 @@ def parse_weights(text: str) -> WeightParts:
         return ()
     entries = []
     for piece in text.split("+"):
-        name, _, rest = piece.strip().partition(":")
-        pairs = dict(parts.parse_setting(pair) for pair in _split_settings(rest)) if rest else {}
-        entries.append({parts.find(name, "compressor").name: pairs})
+        name, settings = parts.parse_use(piece)
+        entries.append({parts.find(name, "compressor").name: settings})
     return checked_weights(entries)
 
 
@@ -108,11 +106,6 @@ def styles_of(styles: Sequence[str], shots: Sequence[int], seed: int) -> list[Pr
         for count in shots:
             check_style(style, count)
     return [PromptStyle(style=style, shots=count, seed=seed) for style in styles for count in shots]  # type: ignore[arg-type]
-
-
-def _split_settings(text: str) -> list[str]:
-    """Split at commas that start a new ``name=``, so that a list value such as ``blocks=[1,2]`` stays whole."""
-    return re.split(r",(?=\s*[A-Za-z_-]+=)", text)
 
 
 def _distinct(weights: Sequence[WeightParts]) -> list[WeightParts]:

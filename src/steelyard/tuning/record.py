@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from steelyard.contracts import Interval, LanguageModel, Marks, PromptStyle, Result, ResultKey, Sample
+from steelyard.contracts import Interval, LanguageModel, Marks, PromptStyle, Result, ResultKey, Sample, Task
 from steelyard.evaluation.compare import compare
-from steelyard.evaluation.recorded import sample_record, style_record
+from steelyard.evaluation.evaluate import resolved_style
+from steelyard.evaluation.recorded import sample_record, style_record, task_record
 from steelyard.evaluation.significance import holm
 from steelyard.evaluation.statistics import interval_record
-from steelyard.evaluation.task_files import FileTask, exemplars
 from steelyard.runs.environment import environment
 from steelyard.systems.system_file import PromptSection, SystemFile
 from steelyard.tuning.candidates import Candidate
@@ -31,7 +31,7 @@ class Outcome:
 
     run_id: str
     started: float
-    task: FileTask
+    task: Task
     settings: TuneSettings
     limits: Limits
     candidates: Sequence[Candidate]
@@ -85,7 +85,7 @@ def build_record(outcome: Outcome, models: Sequence[str], file: Path) -> dict[st
             "command": command,
             "seed": outcome.settings.seed,
         },
-        "task": _task_record(outcome),
+        "task": task_record(outcome.task, len(outcome.order), sorted({s.group for s in outcome.order if s.group})),
         "limits": {"memory_bytes": outcome.limits.memory_bytes, "latency_seconds": outcome.limits.latency_seconds},
         "by": outcome.settings.by,
         "tolerance": outcome.settings.tolerance,
@@ -100,7 +100,7 @@ def build_record(outcome: Outcome, models: Sequence[str], file: Path) -> dict[st
         "findings": findings(outcome, {r["id"]: r for r in records}, winner, leader),
         "commands": [
             command,
-            shlex.join(["steelyard", "eval", str(file), "--task", str(outcome.task.path)]),
+            shlex.join(["steelyard", "eval", str(file), "--task", outcome.task.source]),
             shlex.join(["steelyard", "serve", str(file)]),
         ],
         "environment": environment(),
@@ -133,7 +133,7 @@ def system_of(outcome: Outcome, winner: str, model: LanguageModel) -> SystemFile
         shots=style.shots,
         seed=style.seed,
         instruction=style.instruction,
-        examples=exemplars(outcome.task, style) if style.shots else (),
+        examples=resolved_style(outcome.task, style).examples if style.shots else (),
     )
     weights = [{part.name: dict(part.settings)} for part in model.card.parts] if candidate.variant.weights else []
     return SystemFile(model=candidate.variant.model, weights=weights, prompt=PromptSection.from_style(full))
@@ -244,23 +244,10 @@ def _agreement(outcome: Outcome, winner: str) -> dict[str, Any] | None:
     }
 
 
-def _task_record(outcome: Outcome) -> dict[str, Any]:
-    task = outcome.task
-    return {
-        "name": task.name,
-        "path": str(task.path),
-        "fingerprint": task.fingerprint,
-        "metric": task.metric,
-        "higher_is_better": task.higher_is_better,
-        "n": len(outcome.order),
-        "groups": sorted({s.group for s in outcome.order if s.group}),
-    }
-
-
 def _command(outcome: Outcome, models: Sequence[str], out: Path) -> str:
     """The command line that does the same again."""
     settings, default = outcome.settings, TuneSettings()
-    words = ["steelyard", "tune", str(outcome.task.path)]
+    words = ["steelyard", "tune", outcome.task.source]
     for model in models:
         words += ["--model", model]
     for option, values in (("--style", settings.styles or ()), ("--shots", settings.shots or ())):

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any, Unpack
 
 from steelyard.compression.calibration import read_calibration
-from steelyard.contracts import LanguageModel, Marks, Progress, ResultKey
+from steelyard.contracts import LanguageModel, Marks, Progress, ResultKey, Task
 from steelyard.errors import SteelyardError, UsageError
 from steelyard.evaluation.evaluate import evaluate
-from steelyard.evaluation.task_files import TEXT_METRICS, FileTask, load_task
+from steelyard.evaluation.question_task import TEXT_METRICS
+from steelyard.evaluation.tasks import open_task
 from steelyard.quantities import memory_bytes
 from steelyard.runs.store import RunStore
 from steelyard.systems.system_file import write_system
@@ -40,7 +41,7 @@ class TuneOutcome:
 
 
 def tune(
-    task: str | Path,
+    task: str | Path | Task,
     models: str | Sequence[str],
     *,
     out: str | Path = "tuned",
@@ -55,7 +56,7 @@ def tune(
     kept in the run store: a killed tune, started again, continues where it was.
 
     Args:
-        task: task file (.jsonl, .csv, .parquet).
+        task: task file (.jsonl, .csv, .parquet), a benchmark with its settings, or a task.
         models: names, folders, .gguf files or endpoint URLs.
         out: folder that gets ``best.yaml``; created if missing.
         store: run store, a path, a database URL, or None for the project's own.
@@ -74,7 +75,7 @@ def tune(
     settings = TuneSettings.read(options)
     names = [models] if isinstance(models, str) else list(models)
     limits = parse_limits(settings.limits)
-    loaded = load_task(task, metric=settings.metric)
+    loaded = open_task(task, metric=settings.metric) if isinstance(task, str | Path) else task
     candidates = candidates_of(names, settings, loaded)
     folder = _writable(Path(out))
     opened = store if isinstance(store, RunStore) else RunStore.open(store)
@@ -85,7 +86,7 @@ def tune(
             opened.close()
 
 
-def candidates_of(models: Sequence[str], settings: TuneSettings, task: FileTask) -> list[Candidate]:
+def candidates_of(models: Sequence[str], settings: TuneSettings, task: Task) -> list[Candidate]:
     """The grid that the settings describe, with the prompts that suit the task where they leave that open."""
     weights = [parse_weights(w) if isinstance(w, str) else checked_weights(w) for w in settings.weights]
     texts = task.metric in TEXT_METRICS
@@ -99,7 +100,7 @@ class _Tuning:
 
     def __init__(
         self,
-        task: FileTask,
+        task: Task,
         candidates: Sequence[Candidate],
         settings: TuneSettings,
         limits: Limits,
@@ -168,7 +169,7 @@ class _Tuning:
                 if self.progress is not None:
                     self.progress.note(f"continuing run {past.id}")
                 return past.id
-        settings = {"plan": plan, "task": str(self.task.path), "models": list(models)}
+        settings = {"plan": plan, "task": self.task.source, "models": list(models)}
         return self.store.start("tune", {**settings, **self.settings.model_dump(mode="json")})
 
     def _calibration(self) -> list[str]:

@@ -1,0 +1,49 @@
+"""Every registered measure keeps its contract; rows in ``measures.yaml``.
+
+A row gives ``settings`` and, under ``files``, settings that are paths below ``tests/evaluation/fixtures``. It says
+``timed: true`` where the measure reports times, which differ from run to run.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conformance.rows import registered, rows
+from steelyard import parts
+from steelyard.evaluation.measurement import Measurement
+from steelyard.models.loading import load_model
+
+FIXTURES = Path(__file__).parents[1] / "evaluation" / "fixtures"
+ROWS = rows("measure")
+
+
+def test_every_measure_has_a_row() -> None:
+    assert set(ROWS) == registered("measure")
+
+
+@pytest.mark.parametrize("name", sorted(ROWS))
+def test_it_measures_the_same_twice_and_is_json(name: str, tiny_folder: Path) -> None:
+    function: Any = parts.load(name)
+    files = {key: str(FIXTURES / value) for key, value in ROWS[name].get("files", {}).items()}
+    settings = parts.validate(function, {**ROWS[name].get("settings", {}), **files})
+    model = load_model(str(tiny_folder))
+    many = parts.inputs_of(function)[:1] == ["models"]
+    found = [function([model] if many else model, **settings) for _ in range(2)]
+    assert all(isinstance(one, Measurement) for one in found)
+    assert found[0].name == name
+    assert found[0].values or found[0].tables
+    steady = [{k: v for k, v in one.to_record().items() if k != "details"} for one in found]
+    json.dumps(steady, allow_nan=False)
+    if not ROWS[name].get("timed"):
+        assert steady[0] == steady[1]
+
+
+@pytest.mark.parametrize("name", sorted(ROWS))
+def test_it_is_documented(name: str) -> None:
+    text = parts.load(name).__doc__ or ""
+    for section in ("Source:", "Relations:", "Example"):
+        assert section in text, f"the docstring of {name} has no {section!r}"
