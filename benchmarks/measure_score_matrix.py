@@ -4,8 +4,8 @@ python benchmarks/measure_score_matrix.py --questions 160 --seconds 480
 
 Systems are weights (none, three blocks removed as SLEB chooses them) x prompt style (plain, chat, raw) x
 instruction (none, one sentence), and one with two solved examples. What is written, ``score_matrix_piqa.json``,
-holds for every system which questions it got right, by the questions' numbers and without their text. A system that
-the time does not allow is left out whole; called again, the script goes on.
+holds for every system which questions it got right, by the questions' numbers and without their text. A system
+that the time does not allow is left out whole; called again, the script goes on.
 """
 
 from __future__ import annotations
