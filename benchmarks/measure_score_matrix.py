@@ -22,7 +22,8 @@ from requests_from_data import DATA, records
 from steelyard.compression.apply import apply_parts
 from steelyard.contracts import PromptStyle
 from steelyard.evaluation.evaluate import evaluate
-from steelyard.evaluation.task_files import FileTask, load_task
+from  import FileTask
+from steelyard.evaluation.task_files import load_task
 from steelyard.systems.loading import load
 from steelyard.tuning.candidates import Candidate, grid, parse_weights
 

@@ -81,7 +81,7 @@ def active_evaluation_acquisition(
     budget: Annotated[float, Field(ge=0, le=1)] = 0.1,
     batch: PositiveInt = 1,
     latent: PositiveInt = 4,
-    steps: PositiveInt = 300,
+    steps: PositiveInt = 200,
     updates: PositiveInt = 30,
     level: Annotated[float, Field(gt=0, lt=1)] = 0.95,
     seed: int = 0,
@@ -143,7 +143,7 @@ def learn_benchmark(
     embeddings: NDArray[np.float32] | None = None,
     *,
     ppo: bool = False,
-    sizes: tuple[int, int, int] = (4, 300, 30),
+    sizes: tuple[int, int, int] = (4, 200, 30),
     seed: int = 0,
 ) -> KnownBenchmark:
     """Train what a benchmark's estimates rest on: the neural process and, for ``ppo``, the policy.

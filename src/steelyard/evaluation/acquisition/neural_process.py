@@ -36,7 +36,7 @@ class ProcessSettings:
 
     latent: int = 4
     hidden: int = 48
-    steps: int = 300
+    steps: int = 200
     rows: int = 32
     rate: float = 3e-3
     decay: float = 1e-2
