@@ -22,7 +22,7 @@ from requests_from_data import DATA, records
 from steelyard.compression.apply import apply_parts
 from steelyard.contracts import PromptStyle
 from steelyard.evaluation.evaluate import evaluate
-from  import FileTask
+from steelyard.evaluation.question_task import QuestionTask
 from steelyard.evaluation.task_files import load_task
 from steelyard.systems.loading import load
 from steelyard.tuning.candidates import Candidate, grid, parse_weights
@@ -64,7 +64,7 @@ def main() -> None:
             break
 
 
-def known(task: FileTask) -> dict[str, str]:
+def known(task: QuestionTask) -> dict[str, str]:
     """What an earlier call measured on the same questions."""
     if not FILE.is_file():
         return {}
@@ -73,7 +73,7 @@ def known(task: FileTask) -> dict[str, str]:
     return dict(past["systems"]) if same else {}
 
 
-def piqa(data: Path, count: int) -> FileTask:
+def piqa(data: Path, count: int) -> QuestionTask:
     """The first ``count`` questions, and the rows after them as the source of solved examples."""
     rows = records(data, "piqa/test.jsonl")[: count + EXAMPLES]
     folder = Path(tempfile.mkdtemp())
@@ -84,13 +84,13 @@ def piqa(data: Path, count: int) -> FileTask:
     return load_task(folder / "piqa.jsonl", metric="accuracy_norm")
 
 
-def marks(task: FileTask, model: object, candidate: Candidate) -> str:
+def marks(task: QuestionTask, model: object, candidate: Candidate) -> str:
     """1 where the question was answered rightly, 0 where not, in the order of the questions."""
     done = evaluate(model, task, style=candidate.style)  # type: ignore[arg-type]
     return "".join(str(int(result.marks.values[task.metric])) for result in done.results)
 
 
-def record(task: FileTask, rows: dict[str, str]) -> dict[str, object]:
+def record(task: QuestionTask, rows: dict[str, str]) -> dict[str, object]:
     """What is written."""
     return {
         "model": "SmolLM2-135M-Instruct",
