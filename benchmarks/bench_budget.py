@@ -36,7 +36,7 @@ BUDGETS = (0.05, 0.1, 0.15, 0.2, 0.3)
 BATCH = 32
 MEMBERS = 8
 TOLERANCES = (0.02,)
-RULES = Rules(completions=1000)
+RULES = Rules(completions=500)
 
 
 def main() -> None:

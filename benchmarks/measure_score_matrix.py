@@ -48,6 +48,7 @@ def main() -> None:
     candidates = grid(["smollm2-135m"], weights, styles)
     candidates += grid(["smollm2-135m"], weights[:1], [PromptStyle("plain", shots=2)])
     texts = [str(row["question"]) for row in records(chosen.data, "piqa/test.jsonl")[-400:]]
+    candidates.sort(key=lambda candidate: -len(candidate.variant.weights))  # those that differ most first
     began, rows = time.monotonic(), known(task)
     models = {"": load("smollm2-135m")}
     for candidate in candidates:
