@@ -162,9 +162,9 @@ def test_advantages_and_the_clipped_objective_by_hand() -> None:
 def test_the_policy_learns_what_is_rewarded() -> None:
     """A bandit in the policy's own form: asking a prompt whose first feature is 1 is rewarded."""
     torch.manual_seed(0)
-    policy = PromptPolicy(3, 8)
+    policy = PromptPolicy(8, 8)
     optimizer = torch.optim.Adam(policy.parameters(), lr=0.02)
-    states = torch.zeros(1, 32, 6, 3)
+    states = torch.zeros(1, 32, 6, 8)
     states[..., 2, 0] = 1.0
     generator = torch.Generator().manual_seed(0)
 
@@ -186,6 +186,21 @@ def test_the_policy_learns_what_is_rewarded() -> None:
         )
     assert before < 0.3
     assert share() > 0.8
+
+
+def test_before_training_the_policy_is_uncertainty_sampling(known: KnownBenchmark) -> None:
+    scores = torch.from_numpy(EARLIER[:2]).float()
+    observed = torch.zeros_like(scores)
+    observed[:, :5] = 1.0
+    draws = known.process.probabilities(scores, observed, 16, torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        logits, _ = PromptPolicy(known.process.features.shape[1] + 8, 8)(
+            states_of(known.process, draws, scores, observed)
+        )
+    for row in range(2):
+        values = uncertainty(draws[:, row].numpy().astype(float))
+        values[:5] = -np.inf
+        assert int(logits[row].argmax()) == int(values.argmax())
 
 
 def test_episodes_ask_each_prompt_once_and_rewards_add_up(known: KnownBenchmark) -> None:

@@ -8,7 +8,7 @@ lowers the error of the predictions, and at the end the error of the estimated b
     r_T also loses |estimate - true score|
 
 One small network, shared by all prompts, gives each prompt its logit, so the policy does not depend on how many
-prompts there are. Prompts already asked are masked.
+prompts there are; it starts as uncertainty sampling. Prompts already asked are masked.
 
 Source: Active Evaluation Acquisition for Efficient LLM Benchmarking, its section on the policy learned by
 reinforcement learning; Schulman et al., "Proximal Policy Optimization Algorithms", equation 7 (clipped objective),
@@ -49,19 +49,30 @@ class PolicySettings:
     entropy: float = 1e-3
 
 
+UNCERTAINTY = -6  # the column of :func:`states_of` that holds the predictive entropy
+TRUST = 10.0
+
+
 class PromptPolicy(nn.Module):
-    """Logit of each prompt, and the value of a state, from what is known of each prompt."""
+    """Logit of each prompt, and the value of a state, from what is known of each prompt.
+
+    The logit is a network's output, zero at first, plus a learned multiple of the predictive entropy: training
+    starts from uncertainty sampling and looks for something better.
+    """
 
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
         self.prompts = nn.Sequential(nn.Linear(width, hidden), nn.SiLU(), nn.Linear(hidden, hidden), nn.SiLU())
         self.logit = nn.Linear(hidden, 1)
+        nn.init.zeros_(self.logit.weight)
+        self.trust = nn.Parameter(torch.tensor(TRUST))
         self.value = nn.Sequential(nn.Linear(hidden, hidden), nn.SiLU(), nn.Linear(hidden, 1))
 
     def forward(self, states: Tensor) -> tuple[Tensor, Tensor]:
         """``states`` (rows, prompts, width) -> logits (rows, prompts) with asked ones at -inf, values (rows,)."""
         hidden = self.prompts(states)
-        logits = self.logit(hidden)[..., 0].masked_fill(states[..., -1] > 0, -torch.inf)
+        logits = self.logit(hidden)[..., 0] + self.trust * states[..., UNCERTAINTY]
+        logits = logits.masked_fill(states[..., -1] > 0, -torch.inf)
         return logits, self.value(hidden.mean(dim=1))[:, 0]
 
 
