@@ -75,9 +75,8 @@ def top(matrix: Matrix) -> set[int]:
 def named(matrix: Matrix, seeds: Sequence[int]) -> None:
     """The share of seeds in which each policy names a top system (and in brackets the very best), by budget."""
     goal, means = top(matrix), matrix.scores.mean(axis=1)
-    print(
-        f"| names a top system (the very best), {len(seeds)} seeds | {' | '.join(f'{b:.0%} of cells' for b in BUDGETS)} |"
-    )
+    budgets = " | ".join(f"{budget:.0%} of cells" for budget in BUDGETS)
+    print(f"| names a top system (the very best), {len(seeds)} seeds | {budgets} |")
     print("| --- |" + " --- |" * len(BUDGETS))
     for name, policy in POLICIES.items():
         picks = np.array([policy(matrix.scores, seed) for seed in seeds])
@@ -127,9 +126,8 @@ POLICIES: dict[str, Callable[[np.ndarray, int], list[int]]] = {
 
 def handed_over(matrix: Matrix, seeds: Sequence[int]) -> None:
     """What each search of a tune hands over, and what it measures."""
-    print(
-        f"| `tune --search`, {len(seeds)} seeds | tolerance | the exhaustive choice | good enough | cells | at most 15% of cells |"
-    )
+    columns = "tolerance | the exhaustive choice | good enough | cells | at most 15% of cells"
+    print(f"| `tune --search`, {len(seeds)} seeds | {columns} |")
     print("| --- | --- | --- | --- | --- | --- |")
     for tolerance in TOLERANCES:
         for strategy in STRATEGIES:
