@@ -77,7 +77,7 @@ def active_evaluation_acquisition(
     earlier: Scores,
     embeddings: NDArray[np.float32] | None = None,
     *,
-    policy: PolicyName = "information-gain",
+    policy: PolicyName = "uncertainty",
     budget: Annotated[float, Field(ge=0, le=1)] = 0.1,
     batch: PositiveInt = 1,
     latent: PositiveInt = 4,
