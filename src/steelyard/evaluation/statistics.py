@@ -291,7 +291,10 @@ def _bca(v: Array, w: Array, mean: float, *, level: float, seed: int, resamples:
     bias = normal.inv_cdf(min(max(below, 0.5 / resamples), 1 - 0.5 / resamples))
     left_out = (float((w * v).sum()) - w * v) / (float(w.sum()) - w)
     spread = left_out.mean() - left_out
-    acceleration = float((spread**3).sum()) / (6 * float((spread**2).sum()) ** 1.5)
+    largest = float(np.abs(spread).max())
+    spread = spread / largest if largest else spread  # so that cubes of nearly equal values do not underflow
+    squares = float((spread**2).sum())
+    acceleration = float((spread**3).sum()) / (6 * squares**1.5) if squares else 0.0
     ends = []
     for tail in ((1 - level) / 2, (1 + level) / 2):
         z = bias + normal.inv_cdf(tail)
