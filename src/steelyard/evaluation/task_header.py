@@ -111,7 +111,7 @@ def hub_records(header: TaskHeader, *, config: str | None = None, split: str = "
 
 
 def _reach_hub(name: str) -> None:
-    """Fail at once where the hub is out of reach and the data set is not in its cache: the library retries long."""
+    """Fail at once where the hub is out of reach and the data set not in its cache: the library retries long."""
     import httpx
     from huggingface_hub import constants
 
