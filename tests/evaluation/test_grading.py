@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-import math
 import json
+import math
 import time
 from pathlib import Path
 from typing import Any
