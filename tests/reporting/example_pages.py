@@ -225,7 +225,8 @@ def make_ranking(samples: int = 150, seed: int = 4) -> dict[str, Any]:
         ],
         "task": task_facts("handbook", samples),
         "samples": [
-            {**s, "answers": {labels[k]: v for k, v in s["answers"].items() if k in labels}} for s in tune["samples"]
+            {**s, "answers": {labels[k]: v for k, v in s["answers"].items() if k in labels}}
+            for s in tune["samples"]
         ],
         "findings": [],
         "commands": ["steelyard rank a b c d e --task handbook.jsonl"],

@@ -94,7 +94,7 @@ def comparison_page(record: Mapping[str, Any]) -> Page:
         else [],
         "different": bool(record.get("different")),
         "verdict": str(record.get("verdict") or ""),
-        "difference": Cell(measure.difference(difference)) if difference else Cell(DASH, reason="not known"),
+        "difference": _difference_cell(difference, measure),
         "test": str(record.get("test") or "paired"),
         "p_value": fmt.p_value_text(finite(record.get("p_value"))),
         "sides": [_side_row(record, i, measure, names, facts[i]) for i in range(2)],
@@ -117,6 +117,13 @@ def comparison_page(record: Mapping[str, Any]) -> Page:
         compared=(0, 1),
     )
     return page(record, "comparison.html.j2", frame, context)
+
+
+def _difference_cell(difference: Interval | None, measure: Measure) -> Cell:
+    if difference is None:
+        return Cell(DASH, reason="not known")
+    value, _, bounds = measure.difference(difference).partition(" ")
+    return Cell(value, bounds, difference.value)
 
 
 def _side_row(

@@ -91,7 +91,8 @@ def leaderboard_page(record: Record) -> Page:
     ranking, known = record["ranking"], as_candidates(record)
     measure = views.measure_for(known)
     candidates = views.candidate_views(known, measure)
-    tests, wins = test_rows(record, measure), win_rows(record)
+    names = {c.label: c.short for c in candidates}
+    tests, wins = test_rows(record, measure), win_rows(record, names)
     plots = cost_plots({**known, "frontier": _front(candidates, str(known["by"]))}, candidates, measure)
     tables = table_views(record.get("measurement") or {})
     context = {
@@ -104,7 +105,8 @@ def leaderboard_page(record: Record) -> Page:
         "bars": quality_bars(candidates),
         "drawing": _plot(candidates, measure),
         "plots": plots,
-        "statuses": ["kept"],
+        "statuses": [],
+        "names": names,
         "size_legend": size_legend(candidates),
         "wins": wins,
         "tests": tests,
@@ -170,8 +172,8 @@ def test_rows(record: Record, measure: Measure) -> list[TestRow]:
     return sorted(rows, key=lambda row: math.inf if row.p_value.sort is None else row.p_value.sort)
 
 
-def win_rows(record: Record) -> list[WinRow]:
-    """The matrix of wins, a row a system, in the order of the ranking."""
+def win_rows(record: Record, short: Mapping[str, str]) -> list[WinRow]:
+    """The matrix of wins, a row a system, in the order of the ranking; ``short`` has the names to print."""
     wins, battles = record.get("wins"), record.get("battles")
     names = [str(row["name"]) for row in record["ranking"]["rows"]]
     if not wins:
@@ -185,7 +187,9 @@ def win_rows(record: Record) -> list[WinRow]:
             else Cell(f"{100 * share:.0f}%", f"n {fmt.integer_text(battles[i][j])}" if battles else "", share)
             for j, share in enumerate(shares)
         )
-        rows.append(WinRow(name, cells, tuple(None if s is None else min(int(10 * s), 9) for s in shares)))
+        rows.append(
+            WinRow(short.get(name, name), cells, tuple(None if s is None else min(int(10 * s), 9) for s in shares))
+        )
     return rows
 
 

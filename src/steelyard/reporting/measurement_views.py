@@ -8,7 +8,6 @@ from typing import Any
 
 from markupsafe import Markup
 
-from steelyard.reporting import figures
 from steelyard.reporting import formatting as fmt
 from steelyard.reporting.formatting import DASH, Measure, finite, interval_of, measure_of
 from steelyard.reporting.interval_plots import DotPlot, DotRow, dot_plots, percent
@@ -30,27 +29,24 @@ class TableView:
 
 @dataclass(frozen=True, slots=True)
 class ValueView:
-    """A headline number: its name and cell, n, and the interval as a small bar (empty where scales differ)."""
+    """A headline number: its name, the value with its interval, and n."""
 
     name: str
     cell: Cell
     n: str
-    bar: Markup | str = ""
 
 
 def value_views(measurement: Mapping[str, Any]) -> list[ValueView]:
-    """The headline values; where all lie in [0, 1] their intervals are drawn on one scale."""
-    values = [(str(name), interval_of(value)) for name, value in (measurement.get("values") or {}).items()]
-    shared = values and all(i is not None and measure_of(name, [i]).fraction for name, i in values)
+    """The headline values, each printed as its name and range ask for."""
     found = []
-    for name, interval in values:
-        measure = measure_of(name, [interval])
+    for name, value in (measurement.get("values") or {}).items():
+        interval = interval_of(value)
         if interval is None:
-            found.append(ValueView(name, MISSING, DASH))
+            found.append(ValueView(str(name), MISSING, DASH))
             continue
+        measure = measure_of(str(name), [interval])
         cell = Cell(measure.value(interval.value), measure.bounds(interval), interval.value)
-        bar = figures.interval_bar(interval, (0.0, 1.0)) if shared else ""
-        found.append(ValueView(name, cell, fmt.integer_text(interval.n), bar))
+        found.append(ValueView(str(name), cell, fmt.integer_text(interval.n)))
     return found
 
 

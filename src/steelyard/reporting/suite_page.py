@@ -15,7 +15,7 @@ from steelyard.reporting.answers import SYSTEM
 from steelyard.reporting.calibration_views import CalibrationView, calibration_view
 from steelyard.reporting.formatting import DASH, Measure, finite, interval_of, measure_of
 from steelyard.reporting.interval_plots import DotPlot, DotRow, dot_plots, percent
-from steelyard.reporting.measurement_views import TableView, table_views, value_views
+from steelyard.reporting.measurement_views import TableView, table_views, value_plot, value_views
 from steelyard.reporting.methods import statistics_text
 from steelyard.reporting.page import BrowsedTask, Frame, Page, System, page
 from steelyard.reporting.systems_page import group_plot
@@ -58,8 +58,8 @@ def suite_page(record: Mapping[str, Any]) -> Page:
         "system": system_cells(record),
         "samples_n": fmt.integer_text(sum(row.quality.n for row in rows if row.quality)),
         "rows": rows,
-        "bars": {},
         "values": values,
+        "plot_of_values": value_plot(measurement),
         "tables": tables,
         "notes": [str(note) for note in measurement.get("notes") or ()],
         "plot_of_tasks": task_plot(rows),
