@@ -1,7 +1,7 @@
 """Every registered measure keeps its contract; rows in ``measures.yaml``.
 
-A row gives ``settings`` and, under ``files``, settings that are paths below ``tests/evaluation/fixtures``; ``timed``
-says that the measure reports times, which differ from run to run.
+A row gives ``settings`` and, under ``files``, settings that are paths below ``tests/evaluation/fixtures``. It says
+``timed: true`` where the measure reports times, which differ from run to run.
 """
 
 from __future__ import annotations
