@@ -14,7 +14,7 @@ from steelyard.evaluation.compare import compare
 from steelyard.evaluation.measurement import Measurement, Table
 from steelyard.evaluation.recorded_comparison import Side, comparison_record
 from steelyard.evaluation.reliability import reliability
-from steelyard.evaluation.significance import holm, mcnemar_exact
+from steelyard.evaluation.significance import holm, mcnemar_exact, rank_stability
 from steelyard.evaluation.statistics import interval_record, mean_interval, paired_difference
 
 HEADER = {
@@ -189,7 +189,7 @@ def make_measure() -> dict[str, Any]:
 
 
 def make_ranking(samples: int = 150, seed: int = 4) -> dict[str, Any]:
-    """Five systems ranked by win rate, with paired tests and costs."""
+    """Five systems ranked by win rate, with paired tests, wins, stability and a judge."""
     tune = make_record(samples=samples, seed=seed)
     chosen = [c for c in tune["candidates"] if c["quality"] and c["quality"]["n"] == samples][:5]
     values = {c["label"]: np.array([s["answers"][c["id"]]["value"] for s in tune["samples"]]) for c in chosen}
@@ -199,39 +199,65 @@ def make_ranking(samples: int = 150, seed: int = 4) -> dict[str, Any]:
         {"rank": i, "name": name, "score": score.value, "interval": interval_record(score)}
         for i, (name, score) in enumerate(zip(order, scores, strict=True), 1)
     ]
-    pairs = [(a, b) for i, a in enumerate(order) for b in order[i + 1 :]]
-    p_values = holm([mcnemar_exact(values[a], values[b]) for a, b in pairs])
-    wins = [
-        [
-            None if a == b else float(((values[a] > values[b]) + 0.5 * (values[a] == values[b])).mean())
-            for b in order
-        ]
-        for a in order
-    ]
-    labels = {c["id"]: c["label"] for c in chosen}
+    stable = rank_stability(np.array(list(values.values())), resamples=100)
+    share = interval_record(Interval(0.62, 0.5, 0.72, 90))
+    table = Table("Agreement with people", ("pairs", "agreement"), (("all", Interval(0.55, 0.45, 0.65, 100)),))
+    details = {
+        "comparisons": _paired_tests(order, values, samples),
+        "wins": [[float(((a > b) + 0.5 * (a == b)).sum()) for b in values.values()] for a in values.values()],
+        "stability": {
+            "first": dict(zip(values, stable.first.tolist(), strict=True)),
+            "above": stable.above.tolist(),
+        },
+    }
+    ids = {c["id"] for c in chosen}
     return {
-        "format": 1,
+        **{key: tune[key] for key in ("format", "environment")},
         "kind": "rank",
         "run": {"id": "k-1", "created": "2026-11-23T09:14:05Z", "seconds": 60.0},
-        "ranking": {"method": "bradley-terry", "score_name": "win rate", "rows": rows, "notes": [], "details": {}},
-        "systems": [{k: c[k] for k in ("model", "parameters", "memory_bytes", "latency", "operations")}
-                    | {"name": c["label"]} for c in chosen],
-        "wins": wins,
-        "battles": [[samples] * 5 for _ in order],
-        "tests": [
-            {"first": a, "second": b, "p_value": p, "n": samples,
-             "difference": interval_record(paired_difference(values[a], values[b]))}
-            for (a, b), p in zip(pairs, p_values, strict=True)
+        "by": "bradley-terry",
+        "ranking": {
+            "method": "bradley-terry",
+            "score_name": "win rate",
+            "rows": rows,
+            "notes": [],
+            "details": details,
+        },
+        "judges": [
+            {
+                "name": "smollm2-135m",
+                "n": 300,
+                "ties": share,
+                "unreadable": share,
+                "calibration": Measurement("judge", {}, (table,)).to_record(),
+            }
         ],
-        "task": task_facts("handbook", samples),
+        "candidates": [dict(c, latency=None, operations=None, status="kept") for c in chosen],
+        "winner": next(c["id"] for c in chosen if c["label"] == order[0]),
+        "task": task_facts("handbook", samples, form="cloze"),
         "samples": [
-            {**s, "answers": {labels[k]: v for k, v in s["answers"].items() if k in labels}}
-            for s in tune["samples"]
+            {**s, "answers": {k: v for k, v in s["answers"].items() if k in ids}} for s in tune["samples"]
         ],
-        "findings": [],
-        "commands": ["steelyard rank a b c d e --task handbook.jsonl"],
-        "environment": ENVIRONMENT,
-    }  # fmt: skip
+        "findings": [f"{order[0]} ranks first of 5 by bradley-terry."],
+        "commands": ["steelyard rank handbook.jsonl --model a --model b --by bradley-terry"],
+    }
+
+
+def _paired_tests(order: list[str], values: dict[str, Any], n: int) -> list[dict[str, Any]]:
+    pairs = [(a, b) for i, a in enumerate(order) for b in order[i + 1 :]]
+    raw = [mcnemar_exact(values[a], values[b]) for a, b in pairs]
+    return [
+        {
+            "first": a,
+            "second": b,
+            "p_value": p,
+            "p_holm": corrected,
+            "different": corrected <= 0.05,
+            "n": n,
+            "difference": interval_record(paired_difference(values[a], values[b])),
+        }
+        for (a, b), p, corrected in zip(pairs, raw, holm(raw), strict=True)
+    ]
 
 
 PAGES = {"suite": make_suite, "comparison": make_comparison, "measure": make_measure, "rank": make_ranking}

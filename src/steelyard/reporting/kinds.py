@@ -43,7 +43,7 @@ KINDS: Mapping[str, Kind] = {
     "suite": Kind("tasks", suite_page, terminal_pages.show_suite, answers.of_tasks),
     "measure": Kind("measurement", measure_page, terminal_pages.show_measure),
     "comparison": Kind("names", comparison_page, terminal_pages.show_comparison),
-    "rank": Kind("ranking", leaderboard_page, terminal_pages.show_leaderboard, answers.of_systems),
+    "rank": Kind("candidates", leaderboard_page, terminal_pages.show_leaderboard, answers.of_systems),
 }
 
 

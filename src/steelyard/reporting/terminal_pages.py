@@ -10,7 +10,13 @@ from steelyard.reporting import views
 from steelyard.reporting.calibration_views import calibration_view
 from steelyard.reporting.comparison_page import SIDES, comparison_measure, detectable_text, group_views
 from steelyard.reporting.formatting import finite
-from steelyard.reporting.leaderboard_page import as_candidates, summary_text, test_rows
+from steelyard.reporting.leaderboard_views import (
+    as_candidates,
+    calibration_tables,
+    judge_table,
+    ranked_views,
+    test_rows,
+)
 from steelyard.reporting.measurement_views import table_views, value_views
 from steelyard.reporting.suite_page import other_tables, system_label, task_rows
 from steelyard.reporting.task_views import plural, task_view
@@ -107,37 +113,39 @@ def show_comparison(record: Record, printer: Printer) -> None:
 
 
 def show_leaderboard(record: Record, printer: Printer) -> None:
-    """A ranking: a row a system, the tests that matter most, and what they support."""
-    ranking, known = record["ranking"], as_candidates(record)
-    measure = views.measure_for(known)
-    candidates = views.candidate_views(known, measure)
-    score = measure.name.replace("_", " ")
-    printer.line(f"{ranking.get('method') or 'ranking'}: {len(candidates)} systems by {score}", "bold")
+    """A ranking: a row a system, the tests that say most, the judges, and what was found."""
+    ranking = record["ranking"]
+    measure = views.measure_for(as_candidates(record))
+    candidates = ranked_views(record, measure)
+    ranks = {str(row["name"]): fmt.integer_text(row["rank"]) for row in ranking["rows"]}
+    task, score = record["task"], measure.name.replace("_", " ")
+    method = ranking.get("method") or "a ranking"
+    printer.line(f"{task['name']}: ranked by {method} on {fmt.integer_text(task['n'])} samples", "bold")
+    show_task(task, printer)
     printer.line()
     rows = [
-        [
-            fmt.integer_text(row.get("rank", place)),
-            c.label,
-            f"{c.quality_cell.text} {c.quality_cell.detail}",
-            c.n.text,
-        ]
-        for place, (row, c) in enumerate(zip(ranking["rows"], candidates, strict=True), 1)
+        [ranks[c.label], c.label, f"{c.quality_cell.text} {c.quality_cell.detail}".strip(), c.n.text]
+        for c in candidates
     ]
     printer.table(("rank", "system", score, "n"), rows)
-    printer.line()
-    tests = test_rows(record, measure)
+    tests = test_rows(record, measure, {})
     if tests:
-        shown = tests[:TESTS_SHOWN]
-        rows = [[f"{t.first} − {t.second}", t.difference.text, t.p_value.text, t.n.text] for t in shown]
-        printer.table(("system", "difference", "p (corrected)", "n"), rows)
-        if len(tests) > len(shown):
-            printer.line(f"{len(tests) - len(shown)} more tests are in the HTML report")
         printer.line()
-    printer.line(summary_text(record, tests, candidates))
-    show_tables(table_views(record.get("measurement") or {}), printer)
-    for note in ranking.get("notes") or ():
-        printer.line(f"• {note}")
+        shown = [
+            [f"{t.first} against {t.second}", t.difference.text, t.p_value.text, t.n.text, _shown(t.shown)]
+            for t in tests[:TESTS_SHOWN]
+        ]
+        unit = f", {measure.difference_unit}" if measure.fraction else ""
+        printer.table(("system", f"difference{unit}", "p (Holm)", "n", "difference is"), shown)
+        if len(tests) > TESTS_SHOWN:
+            printer.line(f"{len(tests) - TESTS_SHOWN} more tests are in the HTML report", "dim")
+    judges = judge_table(record)
+    show_tables([*([judges] if judges else []), *calibration_tables(record)], printer)
     show_findings(record, printer)
+
+
+def _shown(shown: bool) -> str:
+    return "shown" if shown else "not shown"
 
 
 def show_task(task: Record, printer: Printer) -> None:
