@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from reporting.example_record import GROUPS, interval, make_record
+from reporting.example_record import GROUPS, interval, make_eval_record, make_record
 from steelyard.contracts import Interval, Marks, Result
 from steelyard.evaluation.compare import compare
 from steelyard.evaluation.measurement import Measurement, Table
@@ -260,4 +260,19 @@ def _paired_tests(order: list[str], values: dict[str, Any], n: int) -> list[dict
     ]
 
 
-PAGES = {"suite": make_suite, "comparison": make_comparison, "measure": make_measure, "rank": make_ranking}
+def make_eval() -> dict[str, Any]:
+    """An eval with a data set, a calibration and a damaged row."""
+    record = make_eval_record()
+    record["candidates"][0] |= {"calibration": calibration(600), "style": SYSTEM["style"]}
+    record["task"] |= {"header": HEADER, "form": "cloze", "skipped": ["handbook.jsonl:12: broken JSON; mend it"]}
+    return record
+
+
+PAGES = {
+    "tune": make_record,
+    "eval": make_eval,
+    "suite": make_suite,
+    "comparison": make_comparison,
+    "measure": make_measure,
+    "rank": make_ranking,
+}

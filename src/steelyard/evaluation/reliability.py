@@ -78,8 +78,9 @@ def reliability(
 ) -> Reliability:
     """The reliability diagram of n samples in ``bins`` equal-width bins; empty bins are left out.
 
-    Accuracies carry Wilson's interval. The interval of the ECE is a percentile bootstrap over samples, widened to
-    hold the value; ``chance`` redraws every sample as right with the probability the model states.
+    Accuracies carry Wilson's interval. An ECE is biased upwards in small samples, and resampling adds the same bias
+    once more: its interval is therefore the basic bootstrap, 2 ECE minus the percentiles of the resamples, cut to
+    [0, 1] and stretched to hold the value. ``chance`` redraws every sample as right with the probability stated.
 
     Args:
         confidence: stated probability of being right, (n,), within 0 and 1.
@@ -110,8 +111,8 @@ def reliability(
         outcome = (rng.random(n) < c) - c
         redrawn[i] = np.abs(np.bincount(place, weights=outcome, minlength=bins)).sum() / n
     value = expected_calibration_error(c, right, bins)
-    low, high = (float(v) for v in np.quantile(again, (0.025, 0.975)))
-    ece = Interval(value, min(low, value), max(high, value), n)
+    upper, lower = (float(v) for v in np.quantile(again, (0.975, 0.025)))
+    ece = Interval(value, max(0.0, min(value, 2 * value - upper)), min(1.0, max(value, 2 * value - lower)), n)
     return Reliability(found, ece, float(np.quantile(redrawn, 0.95)))
 
 

@@ -1,4 +1,4 @@
-"""The page of a ranking: a leaderboard with intervals, wins, tests, stability, judges, and quality against cost."""
+"""The page of a ranking: a leaderboard with intervals, wins, tests, stability, judges, and what systems cost."""
 
 from __future__ import annotations
 

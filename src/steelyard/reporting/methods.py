@@ -12,7 +12,7 @@ INTERVALS = (
 CALIBRATION = (
     "Confidence is the share of the chosen answer in the total probability of all choices. The expected"
     " calibration error is the mean distance between accuracy and mean confidence in ten bins of equal width,"
-    " weighted by their samples, with a bootstrap interval; its level under perfect calibration comes from"
+    " weighted by their samples, with a basic bootstrap interval; its level under perfect calibration comes from"
     " outcomes redrawn at the stated confidences."
 )
 DETECTABLE = (
