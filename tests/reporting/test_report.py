@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from steelyard.cli.main import main
 from steelyard.contracts import Interval, Sample
 from steelyard.errors import UsageError
 from steelyard.evaluation.measurement import Measurement
@@ -136,3 +139,42 @@ def test_a_measure_cannot_be_compared_sample_by_sample(store: RunStore) -> None:
     run = evaluate_any(model("yes", "yes"), measure, store=store).run_id
     with pytest.raises(UsageError, match="kept no samples"):
         compare_recorded(run, run, store=store)
+
+
+def test_the_command_line_writes_a_page_of_a_comparison(
+    store: RunStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task = choice_task("t")
+    runs = [evaluate_any(model(name, name), task, store=store).run_id for name in ("yes", "no")]
+    page = tmp_path / "page.html"
+    words = ["steelyard", "compare", *runs, "--store", str(tmp_path / "runs.db"), "--out", str(page)]
+    monkeypatch.setattr(sys, "argv", words)
+    with pytest.raises(SystemExit) as done:
+        main()
+    assert not done.value.code
+    shown = capsys.readouterr().out
+    assert "only the first 3, only the second 3" in shown
+    assert f"report: {page}" in shown
+    assert "comparison report" in page.read_text()
+    monkeypatch.setattr(sys, "argv", [*words, "--json"])
+    with pytest.raises(SystemExit):
+        main()
+    record = json.loads(capsys.readouterr().out)
+    assert record["kind"] == "comparison"
+    assert len(record["samples"]) == 6
+
+
+def test_the_command_line_shows_a_suite(
+    store: RunStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    suite = Suite("both", (choice_task("odd"), answer_task()), source="both")
+    run = evaluate_any(model("yes", "yes"), suite, store=store).run_id
+    page, rows = tmp_path / "page.html", tmp_path / "rows.jsonl"
+    words = ["steelyard", "report", run, "--store", str(tmp_path / "runs.db"), "--out", str(page)]
+    monkeypatch.setattr(sys, "argv", [*words, "--export", str(rows)])
+    with pytest.raises(SystemExit):
+        main()
+    shown = capsys.readouterr().out
+    assert "mean accuracy  75.0%" in shown
+    assert "suite report" in page.read_text()
+    assert len(rows.read_text().splitlines()) == 10

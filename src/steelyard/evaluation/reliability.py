@@ -78,9 +78,10 @@ def reliability(
 ) -> Reliability:
     """The reliability diagram of n samples in ``bins`` equal-width bins; empty bins are left out.
 
-    Accuracies carry Wilson's interval. An ECE is biased upwards in small samples, and resampling adds the same bias
-    once more: its interval is therefore the basic bootstrap, 2 ECE minus the percentiles of the resamples, cut to
-    [0, 1] and stretched to hold the value. ``chance`` redraws every sample as right with the probability stated.
+    Accuracies carry Wilson's interval. An ECE is biased upwards in small samples, and resampling adds the same
+    bias once more: its interval is therefore the basic bootstrap, 2 ECE minus the percentiles of the resamples,
+    cut to [0, 1] and stretched to hold the value. ``chance`` redraws every sample as right with the probability
+    stated.
 
     Args:
         confidence: stated probability of being right, (n,), within 0 and 1.

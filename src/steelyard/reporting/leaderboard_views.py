@@ -69,7 +69,8 @@ def as_candidates(record: Record) -> dict[str, Any]:
 def _score(row: Record, record: Record) -> dict[str, Any]:
     """A score with its interval; where the method defines none, its ends are not known."""
     if interval_of(row.get("interval")):
-        return dict(row["interval"])
+        # strengths are fitted by iteration: a remainder of 1e-12 is no digit of theirs
+        return {k: round(v, 9) if isinstance(v, float) else v for k, v in row["interval"].items()}
     return {"value": row.get("score"), "low": None, "high": None, "n": (record.get("task") or {}).get("n", 0)}
 
 
