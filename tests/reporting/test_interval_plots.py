@@ -9,6 +9,12 @@ from steelyard.reporting.interval_plots import DotPlot, DotRow, dot_plots, perce
 PLOT = DotPlot("k", "title", "Accuracy", (0.0, 1.0), 0.5, "all 50%", percent)
 
 
+def drawings(plot: DotPlot, values: list[DotRow]) -> tuple[str, str]:
+    found = dot_plots(plot, values)
+    assert found is not None
+    return found.wide, found.narrow
+
+
 def rows(*values: float) -> list[DotRow]:
     return [DotRow(f"row {i}", Interval(v, v - 0.1, v + 0.1, 30), f"text {i}") for i, v in enumerate(values)]
 
@@ -18,8 +24,8 @@ def dots(svg: ET.Element) -> list[ET.Element]:
 
 
 def test_rows_stand_in_order_and_values_on_one_scale() -> None:
-    drawn = dot_plots(PLOT, rows(0.2, 0.8, 0.5))
-    for svg in map(ET.fromstring, drawn.values()):
+    drawn = drawings(PLOT, rows(0.2, 0.8, 0.5))
+    for svg in map(ET.fromstring, drawn):
         assert [float(d.get("cy", 0)) for d in dots(svg)] == sorted(float(d.get("cy", 0)) for d in dots(svg))
         low, high, middle = (float(d.get("cx", 0)) for d in dots(svg))
         assert low < middle < high
@@ -30,19 +36,26 @@ def test_rows_stand_in_order_and_values_on_one_scale() -> None:
 
 
 def test_one_row_is_no_plot() -> None:
-    assert dot_plots(PLOT, rows(0.2)) == {}
+    assert dot_plots(PLOT, rows(0.2)) is None
+
+
+def test_many_rows_are_folded_away() -> None:
+    for count, folded in ((40, False), (41, True)):
+        found = dot_plots(PLOT, rows(*([0.5] * count)))
+        assert found is not None
+        assert found.folded == folded
 
 
 def test_the_two_sizes_have_identifiers_of_their_own() -> None:
-    drawn = dot_plots(PLOT, rows(0.2, 0.4))
-    known = [e.get("id") for svg in drawn.values() for e in ET.fromstring(svg).iter() if e.get("id")]
+    drawn = drawings(PLOT, rows(0.2, 0.4))
+    known = [e.get("id") for svg in drawn for e in ET.fromstring(svg).iter() if e.get("id")]
     assert len(known) == len(set(known)) == 4
 
 
 def test_unknown_ends_and_hostile_names_can_be_drawn() -> None:
     bad = '"><script>alert(1)</script>'
-    drawn = dot_plots(PLOT, [DotRow(bad, Interval(0.5, -math.inf, math.inf, 1), bad), *rows(0.2)])
-    for svg in drawn.values():
+    drawn = drawings(PLOT, [DotRow(bad, Interval(0.5, -math.inf, math.inf, 1), bad), *rows(0.2)])
+    for svg in drawn:
         assert "<script" not in svg
         assert "inf" not in svg
         assert any(bad in (e.text or "") for e in ET.fromstring(svg).iter("title"))
@@ -50,7 +63,7 @@ def test_unknown_ends_and_hostile_names_can_be_drawn() -> None:
 
 def test_long_names_are_cut_and_kept_whole_in_the_tooltip() -> None:
     name = "a very long name of a group " * 5
-    svg = ET.fromstring(dot_plots(PLOT, [DotRow(name, Interval(0.5, 0.4, 0.6, 9), "t"), *rows(0.2)])["wide"])
+    svg = ET.fromstring(drawings(PLOT, [DotRow(name, Interval(0.5, 0.4, 0.6, 9), "t"), *rows(0.2)])[0])
     shown = next(e.text or "" for e in svg.iter("text") if (e.text or "").endswith("…"))
     assert len(shown) < len(name)
     assert any((e.text or "").startswith(name) for e in svg.iter("title"))

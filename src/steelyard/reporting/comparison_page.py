@@ -11,7 +11,7 @@ from steelyard.contracts import Interval
 from steelyard.reporting import formatting as fmt
 from steelyard.reporting import views
 from steelyard.reporting.formatting import DASH, Measure, finite, interval_of, measure_of
-from steelyard.reporting.interval_plots import DotPlot, DotRow, dot_plots, points
+from steelyard.reporting.interval_plots import DotPlot, DotPlots, DotRow, dot_plots, points
 from steelyard.reporting.methods import statistics_text
 from steelyard.reporting.page import BrowsedTask, Frame, Page, System, page
 from steelyard.reporting.task_views import style_text, task_view
@@ -144,7 +144,7 @@ def _side_row(
     }
 
 
-def _plot(groups: list[GroupView], overall: Interval | None, measure: Measure) -> dict[str, Any]:
+def _plot(groups: list[GroupView], overall: Interval | None, measure: Measure) -> DotPlots | None:
     """The difference in all samples and in each group, beside zero."""
     rows = [
         DotRow(name, interval, f"{measure.difference(interval)} {measure.difference_unit}, n {interval.n}", status)

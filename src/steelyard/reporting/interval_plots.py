@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from markupsafe import Markup
 
@@ -21,7 +22,7 @@ from steelyard.reporting.scales import Scale, scale_for
 WIDTHS = {"wide": 920.0, "narrow": 400.0}
 ROW_HEIGHT = {"wide": 28.0, "narrow": 42.0}
 MANY = 40
-"""A plot of more rows than this is folded away."""
+"""A plot of more rows than this is folded away until it is asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,14 @@ class DotRow:
     interval: Interval
     text: str
     status: str = ""
+
+
+class DotPlots(NamedTuple):
+    """One plot as drawn for wide and for narrow screens; ``folded`` where it has more than :data:`MANY` rows."""
+
+    wide: Markup
+    narrow: Markup
+    folded: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +71,12 @@ def points(value: float) -> str:
     return f"{100 * value:+.4g}".replace("-", MINUS) if value else "0"
 
 
-def dot_plots(plot: DotPlot, rows: Sequence[DotRow]) -> dict[str, Markup]:
-    """The plot for wide and for narrow screens; empty without at least two rows."""
+def dot_plots(plot: DotPlot, rows: Sequence[DotRow]) -> DotPlots | None:
+    """The plot for wide and for narrow screens; None without at least two rows."""
     if len(rows) < 2:
-        return {}
-    return {size: dot_plot(replace(plot, key=f"{plot.key}-{size}", size=size), rows) for size in WIDTHS}
+        return None
+    wide, narrow = (dot_plot(replace(plot, key=f"{plot.key}-{size}", size=size), rows) for size in WIDTHS)
+    return DotPlots(wide, narrow, len(rows) > MANY)
 
 
 def dot_plot(plot: DotPlot, rows: Sequence[DotRow]) -> Markup:

@@ -6,14 +6,12 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from markupsafe import Markup
-
 from steelyard.reporting import formatting as fmt
 from steelyard.reporting import views
 from steelyard.reporting.cost_plots import cost_plots, point_of, size_legend
 from steelyard.reporting.figures import pareto_front
 from steelyard.reporting.formatting import Measure, interval_of, measure_of
-from steelyard.reporting.interval_plots import DotPlot, DotRow, dot_plots, percent
+from steelyard.reporting.interval_plots import DotPlot, DotPlots, DotRow, dot_plots, percent
 from steelyard.reporting.leaderboard_views import (
     as_candidates,
     calibration_tables,
@@ -97,7 +95,7 @@ def _context(record: Mapping[str, Any], candidates: Sequence[CandidateView], mea
     }
 
 
-def _plot(candidates: Sequence[CandidateView], measure: Measure) -> dict[str, Markup]:
+def _plot(candidates: Sequence[CandidateView], measure: Measure) -> DotPlots | None:
     rows = [
         DotRow(c.short, c.quality, f"{c.quality_cell.text} {c.quality_cell.detail}, n {c.quality.n}", "main")
         for c in candidates

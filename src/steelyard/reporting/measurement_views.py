@@ -6,11 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from markupsafe import Markup
-
 from steelyard.reporting import formatting as fmt
 from steelyard.reporting.formatting import DASH, Measure, finite, interval_of, measure_of
-from steelyard.reporting.interval_plots import DotPlot, DotRow, dot_plots, percent
+from steelyard.reporting.interval_plots import DotPlot, DotPlots, DotRow, dot_plots, percent
 from steelyard.reporting.views import Cell
 
 MISSING = Cell(DASH, reason="not measured, or not defined here")
@@ -50,12 +48,12 @@ def value_views(measurement: Mapping[str, Any]) -> list[ValueView]:
     return found
 
 
-def value_plot(measurement: Mapping[str, Any]) -> dict[str, Markup]:
+def value_plot(measurement: Mapping[str, Any]) -> DotPlots | None:
     """The headline values as a dot plot, where they are shares and so can stand on one axis."""
     values = [(str(name), interval_of(value)) for name, value in (measurement.get("values") or {}).items()]
     known = [(name, i, measure_of(name, [i])) for name, i in values if i is not None]
     if len(known) < len(values) or not all(measure.fraction for _, _, measure in known):
-        return {}
+        return None
     rows = [DotRow(name, i, f"{measure.interval(i)}, n {i.n}", "main") for name, i, measure in known]
     name = str(measurement.get("name") or "measurement")
     return dot_plots(DotPlot("values", f"{name}: values", "", (0.0, 1.0), tick=percent), rows)

@@ -6,15 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from markupsafe import Markup
-
 from steelyard.contracts import Interval
 from steelyard.reporting import formatting as fmt
 from steelyard.reporting import views
 from steelyard.reporting.answers import SYSTEM
 from steelyard.reporting.calibration_views import CalibrationView, calibration_view
 from steelyard.reporting.formatting import DASH, Measure, finite, interval_of, measure_of
-from steelyard.reporting.interval_plots import DotPlot, DotRow, dot_plots, percent
+from steelyard.reporting.interval_plots import DotPlot, DotPlots, DotRow, dot_plots, percent
 from steelyard.reporting.measurement_views import TableView, table_views, value_plot, value_views
 from steelyard.reporting.methods import statistics_text
 from steelyard.reporting.page import BrowsedTask, Frame, Page, System, page
@@ -42,7 +40,7 @@ class TaskRow:
     data_set: str
     skipped: int
     groups: tuple[tuple[str, Cell], ...]
-    plot: Mapping[str, Markup]
+    plot: DotPlots | None
     calibration: CalibrationView | None
 
 
@@ -146,7 +144,7 @@ def _task_row(place: int, task: Mapping[str, Any]) -> TaskRow:
     )
 
 
-def task_plot(rows: Sequence[TaskRow]) -> dict[str, Markup]:
+def task_plot(rows: Sequence[TaskRow]) -> DotPlots | None:
     """The tasks that are measured in shares, on one axis."""
     dots = [
         DotRow(

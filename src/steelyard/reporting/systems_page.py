@@ -14,7 +14,7 @@ from steelyard.reporting import formatting as fmt
 from steelyard.reporting.calibration_views import calibration_view
 from steelyard.reporting.cost_plots import cost_plots, size_legend
 from steelyard.reporting.formatting import Measure, finite, interval_of
-from steelyard.reporting.interval_plots import DotPlot, DotRow, dot_plots, percent
+from steelyard.reporting.interval_plots import DotPlot, DotPlots, DotRow, dot_plots, percent
 from steelyard.reporting.methods import statistics_text
 from steelyard.reporting.page import BrowsedTask, Frame, Page, System, page
 from steelyard.reporting.task_views import task_view
@@ -87,7 +87,7 @@ def _context(record: Mapping[str, Any], candidates: Sequence[CandidateView], mea
         "interval_of": interval_of,
         "groups": groups,
         "group_rows": rows,
-        "group_plot": group_plot(sole.record.get("groups") or {}, sole.quality, measure) if sole else {},
+        "group_plot": group_plot(sole.record.get("groups") or {}, sole.quality, measure) if sole else None,
         "calibration": calibration_view(sole.record.get("calibration")) if sole else None,
         "shade_range": (measure.value(shade_range[0]), measure.value(shade_range[1])),
         "rounds": views.round_views(record, candidates),
@@ -100,7 +100,7 @@ def _context(record: Mapping[str, Any], candidates: Sequence[CandidateView], mea
 
 def group_plot(
     groups: Mapping[str, Any], overall: Interval | None, measure: Measure, key: str = "groups"
-) -> dict[str, Markup]:
+) -> DotPlots | None:
     """A system's quality in each group, with the overall value as a line."""
     known = [(str(name), i) for name, value in groups.items() if (i := interval_of(value)) is not None]
     rows = [DotRow(name, i, f"{measure.interval(i)}, n {i.n}", "main") for name, i in known]
