@@ -79,6 +79,7 @@ def test_a_suite_gets_each_task_its_own_answers(store: RunStore, tmp_path: Path)
     assert record["tasks"][0]["by_group"].keys() == {"g0", "g1", "g2"}
     assert record["tasks"][0]["calibration"]["ece"]["n"] == 6
     assert record["tasks"][1]["calibration"] is None
+    assert [task["form"] for task in record["tasks"]] == ["cloze", None]  # answers that are written have no form
     assert "odd-5" in (tmp_path / "page.html").read_text()
 
 

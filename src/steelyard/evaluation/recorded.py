@@ -176,6 +176,7 @@ def measured_samples(done: Evaluation, task: Task) -> list[dict[str, Any]]:
 def task_record(task: Task, n: int, groups: Sequence[str]) -> dict[str, Any]:
     """What a report says of a task: where it comes from, how it is put, what was left out."""
     header = getattr(task, "header", None)
+    choices = any("choices" in sample.data for sample in task.samples())  # only choices have a form
     return {
         "name": task.name,
         "path": task.source or task.name,
@@ -184,7 +185,7 @@ def task_record(task: Task, n: int, groups: Sequence[str]) -> dict[str, Any]:
         "higher_is_better": task.higher_is_better,
         "n": n,
         "groups": list(groups),
-        "form": getattr(task, "form", None),
+        "form": getattr(task, "form", None) if choices else None,
         "header": None if header is None else header.to_record(),
         "skipped": list(getattr(task, "skipped", ())),
     }

@@ -49,12 +49,10 @@ def value_views(measurement: Mapping[str, Any]) -> list[ValueView]:
 
 
 def value_plot(measurement: Mapping[str, Any]) -> DotPlots | None:
-    """The headline values as a dot plot, where they are shares and so can stand on one axis."""
+    """The headline values that are shares, and so can stand on one axis, as a dot plot."""
     values = [(str(name), interval_of(value)) for name, value in (measurement.get("values") or {}).items()]
     known = [(name, i, measure_of(name, [i])) for name, i in values if i is not None]
-    if len(known) < len(values) or not all(measure.fraction for _, _, measure in known):
-        return None
-    rows = [DotRow(name, i, f"{measure.interval(i)}, n {i.n}", "main") for name, i, measure in known]
+    rows = [DotRow(name, i, f"{m.interval(i)}, n {i.n}", "main") for name, i, m in known if m.fraction]
     name = str(measurement.get("name") or "measurement")
     return dot_plots(DotPlot("values", f"{name}: values", "", (0.0, 1.0), tick=percent), rows)
 

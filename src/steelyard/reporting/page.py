@@ -70,7 +70,7 @@ def page(record: Mapping[str, Any], template: str, frame: Frame, context: Mappin
     sections = [
         *frame.sections,
         *([("samples", "Samples")] if browsed else []),
-        *([("task", "Task" if len(frame.tasks) == 1 else "Tasks")] if frame.tasks else []),
+        *([("task", "Task" if len(frame.tasks) == 1 else "Data")] if frame.tasks else []),
         ("reproduce", "Reproduce"),
         ("method", "Method"),
     ]
