@@ -234,6 +234,20 @@ def paired_difference(
     return Interval(mean, mean - half, mean + half, n)
 
 
+def standard_error(values: ArrayLike, weights: ArrayLike | None = None) -> float:
+    """Standard error of the (weighted) mean of at least two values: sqrt(n/(n-1) sum (w r)^2) / sum w.
+
+    r are the deviations from the mean; with equal weights it is the sample standard deviation over sqrt(n).
+
+    >>> standard_error([1.0, 2.0, 3.0, 4.0]) == np.std([1.0, 2.0, 3.0, 4.0], ddof=1) / 2
+    True
+    """
+    v, w = _checked(values, weights)
+    if len(v) < 2:
+        raise ValueError("the spread of a single value is not known")
+    return _standard_error(v - float(np.average(v, weights=w)), w)
+
+
 def is_binary(*arrays: ArrayLike) -> bool:
     """Whether every value of every array is 0 or 1."""
     return all(bool(np.isin(np.asarray(a, dtype=np.float64), (0.0, 1.0)).all()) for a in arrays)
