@@ -23,7 +23,7 @@ from steelyard.models.scripted import ScriptedModel
 ROOT = Path(__file__).resolve().parents[2]
 DATA = Path(os.environ.get("STEELYARD_DATA", ROOT.parent / "shared" / "data")) / "lmentry"
 BANK = Path(__file__).parent / "fixtures" / "lmentry" / "labelled_outputs.yaml"
-ITEMS = 3
+ITEMS = 2
 STYLE = PromptStyle("chat")
 
 
