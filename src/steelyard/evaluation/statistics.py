@@ -173,6 +173,29 @@ def ratio_interval(
     return Interval(ratio, ratio - half, ratio + half, len(a))
 
 
+def quantile_interval(values: ArrayLike, quantile: float, *, level: float = 0.95) -> Interval:
+    """A quantile of independent samples, such as a median latency, with its distribution-free interval.
+
+    The ends are order statistics x_(l) and x_(u) whose ranks are the binomial quantiles of ``quantile`` over n
+    samples; where n is too small to hold an end, that end is infinite (an upper bound of the 95th percentile needs
+    73 samples).
+
+    Source: Conover 1999, "Practical nonparametric statistics", section 3.2.
+
+    >>> quantile_interval(range(1, 101), 0.5)[:3]
+    (50.5, 40.0, 61.0)
+    """
+    from scipy.stats import binom
+
+    v, _ = _checked(values, None)
+    v = np.sort(v)
+    n = len(v)
+    low = int(binom.ppf((1 - level) / 2, n, quantile))
+    high = int(binom.ppf((1 + level) / 2, n, quantile)) + 1
+    ends = (v[low - 1] if low >= 1 else -math.inf, v[high - 1] if high <= n else math.inf)
+    return Interval(float(np.quantile(v, quantile)), float(ends[0]), float(ends[1]), n)
+
+
 def paired_difference(
     first: ArrayLike,
     second: ArrayLike,

@@ -12,6 +12,7 @@ from typing import Any
 from steelyard.contracts import Interval, LanguageModel, Marks, PromptStyle, Result, ResultKey, Sample, Task
 from steelyard.evaluation.compare import compare
 from steelyard.evaluation.evaluate import resolved_style
+from steelyard.evaluation.frontier import frontier
 from steelyard.evaluation.recorded import sample_record, style_record, task_record
 from steelyard.evaluation.significance import holm
 from steelyard.evaluation.statistics import interval_record
@@ -20,7 +21,7 @@ from steelyard.systems.system_file import PromptSection, SystemFile
 from steelyard.tuning.candidates import Candidate
 from steelyard.tuning.elimination import Drop, Search
 from steelyard.tuning.findings import findings
-from steelyard.tuning.frontier import choose, frontier
+from steelyard.tuning.frontier import choose
 from steelyard.tuning.limits import Limits
 from steelyard.tuning.settings import TuneSettings
 
