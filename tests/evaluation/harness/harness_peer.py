@@ -85,7 +85,7 @@ def pair(name: str, data: Path, folder: Path, *, limit: int | None, short: Short
     pool = list(ours.ask.__self__.prompter.pool)  # type: ignore[attr-defined]
     splits = {ours.settings["split"]: [sample.data["doc"] for sample in samples]}
     if config.fewshot_split and not name.startswith("bbh"):
-        splits[config.fewshot_split] = pool
+        splits[config.fewshot_split] = pool or splits[ours.settings["split"]]  # an empty split cannot be read
     return Pair(ours, their_task(name, splits, folder, short), tuple(sample.id for sample in samples))
 
 

@@ -15,7 +15,7 @@ from evaluation.harness.harness_peer import THEIR_FILES, Pair, Shortening, compa
 
 pytestmark = pytest.mark.real_model
 
-SHORT = Shortening(tokens=6, shots=1)
+SHORT = Shortening(tokens=4, shots=0)
 
 
 @pytest.fixture(scope="module")

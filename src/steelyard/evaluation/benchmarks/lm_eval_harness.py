@@ -124,6 +124,7 @@ def _built(
     check_filters(config.filter_list or [])
     documents = documents_of(config, split, base, data)
     features = frozenset(documents[0])
+    own_split = config.fewshot_config.split or config.fewshot_split
     pool_split = _pool_split(config)
     pool = _pool(config, pool_split, split, documents, base, data) if config.num_fewshot else []
     prompter = Prompter(config, Fields.of(config, features), Fields.of_examples(config, features), pool)
@@ -134,7 +135,7 @@ def _built(
         config.num_fewshot,
         sampler=config.fewshot_config.sampler,
         seed=seed,
-        same_split=(config.fewshot_config.split or config.fewshot_split) == config.test_split,
+        same_split=pool_split == split or own_split == config.test_split,
     )
     rows = []
     for number, (document, own) in enumerate(zip(documents, shown, strict=True)):
