@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from evaluation.benchmarks.chooser import Chooser, at_random, knowing
+from evaluation.benchmarks.harness_tasks import harness_samples
 from steelyard.contracts import Ask, Continuation, Generation, PromptStyle
 from steelyard.errors import InputError, UsageError
 from steelyard.evaluation.benchmarks.exam_layouts import exams
@@ -192,29 +193,6 @@ def test_what_is_wrong_is_named(tmp_path: Path) -> None:
         mcq_exam_benchmark(exam="astromlab-1", data=str(file))
 
 
-def harness_choices(model: Any, exam_name: str, subject: str, shots: int) -> list[tuple[int, float]]:
-    """Predictions and accuracy of lm-evaluation-harness' own task on the fixture."""
-    import lm_eval
-    from lm_eval.api.task import ConfigurableTask
-    from lm_eval.evaluator import simple_evaluate
-    from lm_eval.models.huggingface import HFLM
-    from lm_eval.tasks._yaml_loader import load_yaml
-
-    group = {"tmmlu-plus": "tmmluplus", "tmlu": "tmlu"}[exam_name]
-    config = load_yaml(
-        str(Path(lm_eval.__file__).parent / "tasks" / group / "default" / f"{group}_{subject}.yaml")
-    )
-    config.pop("tag", None)
-    kind, folder = ("csv", DATA / exam_name / "data") if exam_name == "tmmlu-plus" else ("json", DATA / exam_name)
-    suffix = "csv" if kind == "csv" else "jsonl"
-    splits = {name: str(folder / f"{subject}_{name}.{suffix}") for name in ("test", config["fewshot_split"])}
-    config.update(dataset_path=kind, dataset_name=None, dataset_kwargs={"data_files": splits}, num_fewshot=shots)
-    harness = HFLM(pretrained=model.module, tokenizer=model.tokenizer, batch_size=4)
-    found = simple_evaluate(harness, tasks=[ConfigurableTask(config=config)], log_samples=True, bootstrap_iters=0)
-    samples = sorted(next(iter(found["samples"].values())), key=lambda sample: sample["doc_id"])
-    return [([float(r[0]) for r in s["filtered_resps"]], float(s["acc"])) for s in samples]  # type: ignore[misc]
-
-
 @pytest.mark.real_model
 @pytest.mark.parametrize(
     ("name", "subject"),
@@ -224,7 +202,12 @@ def test_choices_are_those_of_the_harness(smollm2: Any, name: str, subject: str)
     pytest.importorskip("lm_eval", reason="lm-evaluation-harness is not installed")
     task = exam(name, subjects=subject, template="harness").tasks[0]
     found = evaluate(smollm2, task)
-    expected = harness_choices(smollm2, name, subject, 2)
+    group, folder, suffix, examples = {
+        "tmmlu-plus": ("tmmluplus", DATA / name / "data", "csv", "train"),
+        "tmlu": ("tmlu", DATA / name, "jsonl", "dev"),
+    }[name]
+    splits = {split: folder / f"{subject}_{split}.{suffix}" for split in ("test", examples)}
+    expected = harness_samples(smollm2, f"{group}/default/{group}_{subject}.yaml", splits, 2)
     for result, (logprobs, accuracy) in zip(found.results, expected, strict=True):
         own = [response["logprob"] for response in result.responses]
         assert own == pytest.approx(logprobs, abs=2e-3)
