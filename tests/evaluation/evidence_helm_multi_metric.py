@@ -2,8 +2,8 @@
 
     python tests/evaluation/evidence_helm_multi_metric.py     # writes evidence/helm-multi-metric.json; six minutes
 
-SmolLM2-135M-Instruct on BoolQ, PIQA and CommonsenseQA (multiple choice) and Natural Questions (short answers), three
-examples a prompt, against the same model with its weights in eight bits.
+SmolLM2-135M-Instruct on BoolQ, PIQA and CommonsenseQA (multiple choice) and Natural Questions (short answers),
+with three examples a prompt, and beside the same model with its weights in eight bits.
 """
 
 from __future__ import annotations
