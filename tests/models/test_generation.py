@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 
 from steelyard.contracts import Message, Sampling
 from steelyard.errors import CapabilityError, InputError, ModelError, UsageError
-from steelyard.models.answers import end_tokens, summary_of
+from steelyard.models.answers import end_tokens
 from steelyard.models.detokenizing import Detokenizer, find_stop, held_back
 from steelyard.models.forward import Engine
 from steelyard.models.generation import generate, stream
 from steelyard.models.sampling import sample
+from streams import summary_of
 from tiny import tiny_tokenizer
 
 SHARED = "Question: What is the capital of France?\nAnswer: Paris " * 3

@@ -11,9 +11,9 @@ import torch
 
 from steelyard.contracts import Grammar, Sampling
 from steelyard.errors import CapabilityError, UsageError
-from steelyard.models.answers import summary_of
 from steelyard.models.forward import Engine
 from steelyard.models.generation import generate, stream
+from streams import summary_of
 
 PROMPTS = ["The quick", "é", "Question: What is the capital of France?\nAnswer:"]
 CHOICES = ("Paris", 'London, or\n"so"', "é\\x", "Par")

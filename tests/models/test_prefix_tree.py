@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -67,7 +66,7 @@ def test_owners_name_the_sequence_that_computes_a_position(texts: list[Tokens]) 
     for index, text in enumerate(tree.sequences):
         for position in range(len(text)):
             owner = owner_of(owners[index], position)
-            assert owner == tree.owner(index, position)
+            assert owner == owner_of(tree.owners()[index], position)
             first = next(
                 i for i, other in enumerate(tree.sequences) if other[: position + 1] == text[: position + 1]
             )
@@ -110,5 +109,4 @@ def test_common_prefix(first: list[int], second: list[int]) -> None:
 
 def test_no_sequences() -> None:
     assert list(PrefixTree.of([]).packs(8)) == []
-    with pytest.raises(IndexError):
-        PrefixTree.of([]).owner(0, 0)
+    assert PrefixTree.of([]).owners() == []

@@ -11,7 +11,12 @@ from steelyard.cli.console import JsonFlag, MemoryOption, StoreOption, console, 
 
 
 def command(
-    model: Annotated[str, typer.Argument(help="A model name, folder, .gguf file, endpoint URL or system file.")],
+    model: Annotated[
+        list[str],
+        typer.Argument(
+            help="A model name, folder, .gguf file, endpoint URL or system file; several for measures."
+        ),
+    ],
     task: Annotated[
         str | None,
         typer.Option("--task", help="Task file (.jsonl, .csv, .parquet), or benchmark as NAME:setting=value."),
@@ -67,7 +72,7 @@ def command(
     }
     with progress() as bars:
         result = evaluate_any(
-            model,
+            model if len(model) > 1 else model[0],
             opened,
             loading={option: value for option, value in loading.items() if value is not None},
             style=style,

@@ -57,7 +57,8 @@ def record_suite(
 ) -> RecordedSuite:
     """Measure every task of a suite and note the run; what the store already has is not measured again."""
     given = {key: value for key, value in (style or {}).items() if value is not None}
-    asked = asked_style(model, given) if given or suite.style is None else suite.style
+    own = suite.style is not None and not given.keys() - {"seed"}
+    asked = suite.style if own and suite.style is not None else asked_style(model, given)
     run_id = store.start("eval", {"suite": suite.source or suite.name, "model": name, "samples": samples})
     try:
         done = evaluate_suite(model, suite, style=asked, store=store, samples=samples, progress=progress)
@@ -67,7 +68,7 @@ def record_suite(
         raise
     for task, evaluation in zip(suite.tasks, done, strict=True):
         store.link(run_id, task.name, evaluation.key)
-    words = command_words(name, asked, samples) if given or suite.style is None else _plain_words(name, samples)
+    words = _plain_words(name, samples) if own else command_words(name, asked, samples)
     command = shlex.join([*words, "--suite", suite.source or suite.name])
     store.finish(run_id, "done", _suite_record(suite, done, found, asked, run_id, command))
     return RecordedSuite(run_id, found, done)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -18,7 +18,7 @@ Recorded: TypeAlias = RecordedEvaluation | RecordedSuite | RecordedMeasurement
 
 
 def evaluate_any(
-    model: str | LanguageModel,
+    model: str | LanguageModel | Sequence[str | LanguageModel],
     task: str | Path | Task | Suite | Measure,
     *,
     store: str | Path | RunStore | None = None,
@@ -31,6 +31,8 @@ def evaluate_any(
 ) -> Recorded:
     """Measure ``model`` on a task, a suite or by a measure; arguments as :func:`evaluate_recorded` takes them.
 
+    Several models at once are for measures that compare or combine them.
+
     Returns:
         A :class:`RecordedEvaluation` for a task, a :class:`RecordedSuite` for a suite and a
         :class:`RecordedMeasurement` for a measure; each has the ``run_id`` that ``report`` takes.
@@ -40,23 +42,26 @@ def evaluate_any(
         steelyard.eval("smollm2-135m", "task.jsonl", shots=3).evaluation.summary["accuracy"]
         steelyard.eval("smollm2-135m", "lmentry:samples=20").measurement.values["score"]
     """
+    given = [model] if isinstance(model, str | LanguageModel) else list(model)
     found = open_any(task, metric=metric) if isinstance(task, str | Path) else task
     opened = store if isinstance(store, RunStore) else RunStore.open(store)
     try:
-        if isinstance(found, Suite | Measure):
-            system = loaded_model(model, on, loading or {})
-            name = model if isinstance(model, str) else system.card.name
-            if isinstance(found, Suite):
-                return record_suite(
-                    system, found, opened, name=name, samples=samples, progress=progress, style=style
-                )
-            if samples is not None or any(value is not None for value in style.values()):
+        if isinstance(found, Measure):
+            if samples is not None or any(style.get(name) for name in ("style", "shots")):
                 raise UsageError(
                     f"{found.name} is a measure: it has settings of its own, no --samples and no style"
                 )
-            return record_measure([system], found, opened, names=[name])
+            systems = [loaded_model(one, on, loading or {}) for one in given]
+            names = [_name(one, system) for one, system in zip(given, systems, strict=True)]
+            return record_measure(systems, found, opened, names=names)
+        if len(given) != 1:
+            raise UsageError(f"{found.name} is measured on one model at a time; `steelyard rank` takes several")
+        if isinstance(found, Suite):
+            system = loaded_model(given[0], on, loading or {})
+            name = _name(given[0], system)
+            return record_suite(system, found, opened, name=name, samples=samples, progress=progress, style=style)
         return evaluate_recorded(
-            model,
+            given[0],
             found,
             store=opened,
             progress=progress,
@@ -68,3 +73,7 @@ def evaluate_any(
     finally:
         if opened is not store:
             opened.close()
+
+
+def _name(given: str | LanguageModel, loaded: LanguageModel) -> str:
+    return given if isinstance(given, str) else loaded.card.name

@@ -79,7 +79,7 @@ class PrefixTree:
     """Distinct sequences in token order, and how many first tokens each shares with the one before.
 
     >>> tree = PrefixTree.of([(1, 2, 3), (1, 2, 4), (1, 5)])
-    >>> tree.distinct, tree.owner(1, 0), tree.owner(2, 1)
+    >>> tree.distinct, owner_of(tree.owners()[1], 0), owner_of(tree.owners()[2], 1)
     (5, 0, 2)
     >>> [[tuple(segment) for segment in row] for pack in tree.packs(tokens=16) for row in pack.rows]
     [[(0, 0, 3), (1, 2, 3), (2, 1, 2)]]
@@ -137,10 +137,6 @@ class PrefixTree:
             spans = zip(owners, [*(start for start, _ in owners[1:]), len(tokens)], strict=True)
             found.append([first[owner] + p for (start, owner), end in spans for p in range(start, end)])
         return found
-
-    def owner(self, sequence: int, position: int) -> int:
-        """The sequence with whose segment the token at ``position`` of ``sequence`` is computed."""
-        return owner_of(self.owners()[sequence], position)
 
     def packs(self, tokens: int, *, held: int = 0, row: int | None = None, chain: int = 0) -> Iterator[Pack]:
         """Packs of about ``tokens`` tokens each, padding included.
