@@ -14,19 +14,19 @@ from typing import Any
 
 from evaluation.benchmarks.harness_tasks import harness_samples
 from evidence_record import Claim, write_evidence
-from steelyard.evaluation.benchmarks.belebele import belebele
+from steelyard.evaluation.benchmarks.belebele_parallel import belebele_parallel
 from steelyard.evaluation.suite import evaluate_suite
 from steelyard.models.loading import load_model
 
 DATA = Path(__file__).parent / "fixtures" / "belebele"
-SHOTS = 2
+SHOTS = 1
 
 
 def main() -> None:
     """Write ``evidence/belebele.json``."""
     began = time.monotonic()
     model: Any = load_model("smollm2-135m")
-    suite = belebele(data=str(DATA), shots=SHOTS)
+    suite = belebele_parallel(data=str(DATA), shots=SHOTS)
     done = evaluate_suite(model, suite)
     claims = []
     for evaluation in done:
@@ -44,7 +44,7 @@ def main() -> None:
     write_evidence(
         "belebele",
         claims,
-        data={"questions": f"hand-written, six in each of three languages; {SHOTS} examples a prompt"},
+        data={"questions": f"hand-written, six in each of three languages; {SHOTS} example a prompt"},
         model={"name": model.card.name, "fingerprint": model.card.fingerprint},
         seeds={},
         seconds=round(time.monotonic() - began, 1),

@@ -28,11 +28,11 @@ COMPARED: tuple[tuple[str, str, str, str, str], ...] = (
 
 def compare(model: Any, exam: Any, subject: str, group: str, place: str, suffix: str) -> Claim:
     """Choices of both sides on one subject."""
-    suite = mcq_exam_benchmark(exam=exam, data=str(DATA / exam), subjects=subject, shots=2, template="harness")
+    suite = mcq_exam_benchmark(exam=exam, data=str(DATA / exam), subjects=subject, shots=1, template="harness")
     found = evaluate(model, suite.tasks[0])
     examples = "train" if exam == "tmmlu-plus" else "dev"
     splits = {split: DATA / exam / place / f"{subject}_{split}.{suffix}" for split in ("test", examples)}
-    expected = harness_samples(model, f"{group}/default/{group}_{subject}.yaml", splits, 2)
+    expected = harness_samples(model, f"{group}/default/{group}_{subject}.yaml", splits, 1)
     own = [[response["logprob"] for response in result.responses] for result in found.results]
     equal = sum(
         max(range(len(a)), key=a.__getitem__) == max(range(len(b)), key=b.__getitem__)
@@ -57,7 +57,7 @@ def main() -> None:
     write_evidence(
         "mcq-exam-benchmark",
         claims,
-        data={"questions": "hand-written, in the official layouts; two examples a prompt"},
+        data={"questions": "hand-written, in the official layouts; one example a prompt"},
         model={"name": model.card.name, "fingerprint": model.card.fingerprint},
         astromlab={name: [value.value, value.low, value.high, value.n] for name, value in found.values.items()},
         seeds={},

@@ -196,18 +196,18 @@ def test_what_is_wrong_is_named(tmp_path: Path) -> None:
 @pytest.mark.real_model
 @pytest.mark.parametrize(
     ("name", "subject"),
-    [("tmmlu-plus", "physics"), ("tmmlu-plus", "geography_of_taiwan"), ("tmlu", "AST_chemistry")],
+    [("tmmlu-plus", "geography_of_taiwan"), ("tmlu", "AST_chemistry")],
 )
 def test_choices_are_those_of_the_harness(smollm2: Any, name: str, subject: str) -> None:
     pytest.importorskip("lm_eval", reason="lm-evaluation-harness is not installed")
-    task = exam(name, subjects=subject, template="harness").tasks[0]
+    task = exam(name, subjects=subject, template="harness", shots=1).tasks[0]
     found = evaluate(smollm2, task)
     group, folder, suffix, examples = {
         "tmmlu-plus": ("tmmluplus", DATA / name / "data", "csv", "train"),
         "tmlu": ("tmlu", DATA / name, "jsonl", "dev"),
     }[name]
     splits = {split: folder / f"{subject}_{split}.{suffix}" for split in ("test", examples)}
-    expected = harness_samples(smollm2, f"{group}/default/{group}_{subject}.yaml", splits, 2)
+    expected = harness_samples(smollm2, f"{group}/default/{group}_{subject}.yaml", splits, 1)
     for result, (logprobs, accuracy) in zip(found.results, expected, strict=True):
         own = [response["logprob"] for response in result.responses]
         assert own == pytest.approx(logprobs, abs=2e-3)

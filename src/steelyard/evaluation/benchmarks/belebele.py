@@ -1,11 +1,11 @@
-"""Belebele: the same reading comprehension questions in 122 language variants."""
+"""Belebele: reading comprehension in 122 language variants, one of them a task."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from pydantic import NonNegativeInt
 
@@ -14,13 +14,10 @@ from steelyard.errors import InputError, UsageError
 from steelyard.evaluation.benchmark_task import BenchmarkTask
 from steelyard.evaluation.benchmarks.belebele_records import (
     HEADER,
-    QUESTIONS,
-    check_aligned,
     chosen_languages,
     question_of,
     read_variant,
 )
-from steelyard.evaluation.benchmarks.belebele_summary import belebele_summary
 from steelyard.evaluation.benchmarks.letter_questions import (
     Layout,
     Mode,
@@ -29,7 +26,6 @@ from steelyard.evaluation.benchmarks.letter_questions import (
     shuffled,
     written,
 )
-from steelyard.evaluation.suite import Suite
 from steelyard.evaluation.task_header import data_folder, records_of
 from steelyard.parts import part
 
@@ -52,83 +48,72 @@ INSTRUCTION = Layout(
 )
 
 
-@part(papers=[206], kind="suite")
+@part(papers=[206])
 def belebele(
     *,
-    languages: str | list[str] | None = None,
+    language: str = "eng_Latn",
     data: str | None = None,
     mode: Literal["in-context", "instruction"] = "in-context",
     shots: NonNegativeInt | None = None,
     examples: str | None = None,
-    translated: str | None = None,
     shuffle: int | None = None,
-) -> Suite:
-    """Belebele, one task a language variant, with comparisons on the same questions.
+) -> BenchmarkTask:
+    """Belebele in one language variant: four-choice questions about passages of FLORES-200.
 
-    Each question has a passage of FLORES-200 and four answers. The variants are checked to ask the same questions
-    with the same answers. ``in-context`` scores the letters A to D after solved examples; ``instruction`` tells
-    the model in English what to do, without examples, and reads the letter that it writes. The summary has
-    accuracy by language, script, family and resources (classes of Joshi et al. 2020: high 4 and 5, medium 3, low 0
-    to 2), each language's difference from English (McNemar, Holm), and of each group from the other languages;
-    intervals are clustered by passage.
+    ``in-context`` scores the letters A to D after solved examples; ``instruction`` tells the model in English what
+    to do, without examples, and reads the letter that it writes. 900 questions on 488 passages; a sample's group
+    is its passage.
 
     A fine-tuned model is measured like any other: train it with the training set that Belebele's authors assemble
     from RACE, SciQ, MultiRC, MCTest, MCScript2.0 and ReClor, on prompts of this layout, then evaluate it here with
     ``shots=0``. The authors' classification head on an encoder is not rebuilt.
 
     Args:
-        languages: FLORES-200 codes such as ``swh_Latn``; by default all that the folder has.
+        language: A FLORES-200 code such as ``swh_Latn``.
         data: A folder of LANGUAGE.jsonl files.
         mode: How it is asked.
         shots: Solved examples of the mode ``in-context``, 5 by default.
         examples: A file of solved English examples in Belebele's columns, as the paper takes them from its
             training set. Without it they are the first other questions of the same variant, as
             lm-evaluation-harness does; they may share the tested question's passage.
-        translated: A folder of machine translations of the same questions, for translate-test: each becomes a
-            second task of its language, compared with the first.
         shuffle: A seed that draws the order of answers anew for each question, alike in every variant.
 
     Raises:
         UsageError: An unknown variant, no data, or settings that contradict each other.
-        InputError: A damaged record, or variants that are not aligned.
+        InputError: A damaged record.
 
     Source:
-        "The Belebele Benchmark" (2024), sections 3 to 5, and the authors' published instructions; the prompt of
-        ``in-context`` is lm-evaluation-harness' ``belebele``. Resource classes: Joshi et al. 2020, "The State and
-        Fate of Linguistic Diversity and Inclusion in the NLP World".
+        "The Belebele Benchmark" (2024), sections 3 and 4, and the authors' published instructions; the prompt of
+        ``in-context`` is lm-evaluation-harness' ``belebele``.
 
     Relations:
-        ``mcq-exam-benchmark`` puts questions without passages in the same way;
-        :func:`~steelyard.evaluation.benchmarks.belebele_records.translate_records` makes translations.
+        ``belebele-parallel`` measures many variants and compares them question by question;
+        ``mcq-exam-benchmark`` puts questions without passages in the same way.
 
     Example:
-        >>> suite = belebele(languages=["eng_Latn", "swh_Latn"], data="Belebele/")  # doctest: +SKIP
+        >>> task = belebele(language="swh_Latn", data="Belebele/")  # doctest: +SKIP
     """
+    (code,) = chosen_languages([language], data_folder(HEADER, data))
+    return variant_task(f"belebele-{code}", read_variant(code, data), asked(mode, shots, examples, shuffle))
+
+
+class Asked(NamedTuple):
+    """How questions are put: the mode, how many examples, those given (if any) and the seed of the order."""
+
+    mode: Literal["in-context", "instruction"]
+    shots: int
+    given: tuple[Sample, ...] | None
+    shuffle: int | None
+
+
+def asked(
+    mode: Literal["in-context", "instruction"], shots: int | None, examples: str | None, shuffle: int | None
+) -> Asked:
+    """Settings, checked and with the examples read."""
     if mode == "instruction" and (shots or examples):
         raise UsageError("belebele: the mode instruction is asked without examples; leave shots and examples out")
     count = (5 if mode == "in-context" else 0) if shots is None else shots
-    folder = data_folder(HEADER, data)
-    codes = chosen_languages([languages] if isinstance(languages, str) else languages, folder)
-    variants = {code: read_variant(code, data) for code in codes}
-    check_aligned(variants)
-    given = _given(examples) if examples is not None else None
-    tasks = [_task(f"belebele-{code}", variants[code], mode, count, given, shuffle) for code in codes]
-    second = {}
-    for code in codes if translated is not None else ():
-        rows = read_variant(code, translated)
-        check_aligned({code: variants[code], f"the translation of {code}": rows})
-        task = _task(f"belebele-{code}-translated", rows, mode, count, given, shuffle)
-        tasks.append(task)
-        second[task.name] = code
-    notes = tuple(
-        f"{code} has {len(rows)} of {QUESTIONS} questions."
-        for code, rows in variants.items()
-        if len(rows) != QUESTIONS
-    )
-    direct = {f"belebele-{code}": code for code in codes}
-    return Suite(
-        "belebele", tuple(tasks), partial(belebele_summary, direct=direct, translated=second, notes=notes[:3])
-    )
+    return Asked(mode, count, _given(examples) if examples is not None else None, shuffle)
 
 
 def _given(file: str) -> tuple[Sample, ...]:
@@ -138,14 +123,9 @@ def _given(file: str) -> tuple[Sample, ...]:
     return tuple(question_of(place, record) for place, record in records_of(path))
 
 
-def _task(
-    name: str,
-    rows: tuple[Sample, ...],
-    mode: Literal["in-context", "instruction"],
-    count: int,
-    given: tuple[Sample, ...] | None,
-    shuffle: int | None,
-) -> BenchmarkTask:
+def variant_task(name: str, rows: tuple[Sample, ...], how: Asked) -> BenchmarkTask:
+    """The questions of one variant, or of its translation, as a task."""
+    mode, count, given, shuffle = how
     pool = rows if given is None else given
     have = len(pool) - 1 if given is None else len(pool)
     if have < count:
@@ -154,12 +134,12 @@ def _task(
     if shuffle is not None:
         rows = tuple(Sample(row.id, shuffled(row.data, row.id, shuffle), row.group, row.weight) for row in rows)
     layout = IN_CONTEXT if mode == "in-context" else INSTRUCTION
-    how: Mode = "likelihood" if mode == "in-context" else "generate"
+    kind: Mode = "likelihood" if mode == "in-context" else "generate"
     return BenchmarkTask(
         name=name,
         rows=rows,
-        ask=partial(_ask, layout=layout, pool=shown, count=count, mode=how),
-        mark=partial(_mark, layout=layout, mode=how),
+        ask=partial(_ask, layout=layout, pool=shown, count=count, mode=kind),
+        mark=partial(_mark, layout=layout, mode=kind),
         metric="accuracy",
         rules=RULES,
         header=HEADER,
