@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 from steelyard.contracts import Interval
@@ -84,6 +85,7 @@ def _calibration(evaluations: Sequence[Evaluation]) -> tuple[dict[str, Interval]
         "confidence": mean_interval(confidence, bounds=(0.0, 1.0)),
         "ECE": calibration_interval(confidence, correct),
     }
-    if len(marks) > 1:
-        values["correlation of confidence and correctness"] = correlation(confidence, correct).pearson
+    related = correlation(confidence, correct).pearson if len(marks) > 1 else None
+    if related is not None and math.isfinite(related.value):  # undefined where all are right, or all wrong
+        values["correlation of confidence and correctness"] = related
     return values, reliability_table(confidence, correct)

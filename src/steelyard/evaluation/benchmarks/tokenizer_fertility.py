@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -76,7 +77,13 @@ def tokenizer_fertility(models: Sequence[OpenWeights], *, texts: str, scores: st
             key: correlation([figures[name][key].value for name in figures], [known[name] for name in figures])
             for key in FIGURES
         }
-        values.update({f"correlation of {key} and score": found.pearson for key, found in correlations.items()})
+        values.update(
+            {
+                f"correlation of {key} and score": found.pearson
+                for key, found in correlations.items()
+                if math.isfinite(found.pearson.value)  # undefined where all tokenizers or scores are alike
+            }
+        )
         tables.append(
             Table(
                 "Correlation with scores",
