@@ -20,7 +20,6 @@ from steelyard.models.loading import load_model
 
 DATA = Path(__file__).parent / "fixtures" / "mcq-exam-benchmark"
 COMPARED: tuple[tuple[str, str, str, str, str], ...] = (
-    ("tmmlu-plus", "physics", "tmmluplus", "data", "csv"),
     ("tmmlu-plus", "geography_of_taiwan", "tmmluplus", "data", "csv"),
     ("tmlu", "AST_chemistry", "tmlu", ".", "jsonl"),
 )
