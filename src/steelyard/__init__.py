@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from steelyard.cli.recipes import run as run
     from steelyard.compression.verb import compress as compress
+    from steelyard.evaluation.ranking.verb import rank as rank
     from steelyard.evaluation.recorded import compare_recorded as compare
     from steelyard.evaluation.verb import evaluate_any as eval
     from steelyard.models.pull import pull as pull
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from steelyard.tuning.tune import tune as tune
 
 __version__ = "0.1.0"
-__all__ = ["compare", "compress", "eval", "load", "pull", "report", "run", "serve", "tune"]
+__all__ = ["compare", "compress", "eval", "load", "pull", "rank", "report", "run", "serve", "tune"]
 
 _VERBS = {
     "compare": "steelyard.evaluation.recorded:compare_recorded",
@@ -37,6 +38,7 @@ _VERBS = {
     "eval": "steelyard.evaluation.verb:evaluate_any",
     "load": "steelyard.systems.loading:load",
     "pull": "steelyard.models.pull:pull",
+    "rank": "steelyard.evaluation.ranking.verb:rank",
     "report": "steelyard.reporting.report:report",
     "run": "steelyard.cli.recipes:run",
     "serve": "steelyard.serving.server:serve",

@@ -59,7 +59,7 @@ def show_record(record: Mapping[str, Any], console: Console | None = None) -> No
     show(Text())
     headings = ("", "system", metric, "n", "latency", "ratio", "memory", "status")
     rows = [candidate_row(c) for c in candidates]
-    _show_rows(console, headings, rows, [STYLES[c.status] for c in candidates])
+    show_rows(console, headings, rows, [STYLES[c.status] for c in candidates])
     show(Text())
     if record["kind"] == "tune":
         used = [s for s in MARKS if any(c.status == s for c in candidates)]
@@ -79,10 +79,10 @@ def show_runs(runs: Sequence[Mapping[str, Any]], console: Console | None = None)
         return
     headings = ("run", "verb", "status", "created", "finding")
     rows = [
-        [_clean(str(views.time_text(run.get(k)) if k == "created" else run.get(k) or "")) for k in RUN_FIELDS]
+        [clean(str(views.time_text(run.get(k)) if k == "created" else run.get(k) or "")) for k in RUN_FIELDS]
         for run in runs
     ]
-    _show_rows(console, headings, rows, [""] * len(rows))
+    show_rows(console, headings, rows, [""] * len(rows))
 
 
 def show_comparison(comparison: Mapping[str, Any], console: Console | None = None) -> None:
@@ -94,10 +94,10 @@ def show_comparison(comparison: Mapping[str, Any], console: Console | None = Non
     names = [str(name) for name in comparison["names"]]
     headings = ("system", metric.replace("_", " "), "n")
     rows = [
-        [_clean(name), measure.interval(side), fmt.integer_text(side.n if side else None)]
+        [clean(name), measure.interval(side), fmt.integer_text(side.n if side else None)]
         for name, side in zip(names, sides, strict=True)
     ]
-    _show_rows(console, headings, rows, ["", ""])
+    show_rows(console, headings, rows, ["", ""])
     difference = measure.difference(fmt.interval_of(comparison["difference"]))
     unit = f" {measure.difference_unit}" if measure.fraction else ""
     lines = [
@@ -114,7 +114,7 @@ def candidate_row(view: CandidateView) -> list[str]:
     ratio = fmt.interval_of((view.record.get("latency") or {}).get("ratio"))
     quality = f"{view.quality_cell.text} {view.quality_cell.detail}".strip()
     cells = [MARKS[view.status], view.short, quality, view.n.text, view.latency.text]
-    return [_clean(c) for c in (*cells, fmt.ratio_text(ratio), view.memory.text, view.status)]
+    return [clean(c) for c in (*cells, fmt.ratio_text(ratio), view.memory.text, view.status)]
 
 
 def styled_table(headings: Sequence[str], rows: Sequence[Sequence[str]], styles: Sequence[str]) -> Table:
@@ -156,9 +156,15 @@ def search_lines(record: Mapping[str, Any], candidates: Sequence[CandidateView])
     return lines
 
 
-def _show_rows(
+def show_line(console: Console, text: str, style: str = "") -> None:
+    """Print one line as data; a file or a pipe gets it unfolded."""
+    console.print(_text(text, style), soft_wrap=not console.is_terminal)
+
+
+def show_rows(
     console: Console, headings: Sequence[str], rows: Sequence[Sequence[str]], styles: Sequence[str]
 ) -> None:
+    """Print rows under headings: a table on a terminal, aligned lines elsewhere."""
     if console.is_terminal:
         console.print(styled_table(headings, rows, styles))
         return
@@ -166,9 +172,10 @@ def _show_rows(
         console.print(Text(line), soft_wrap=True)
 
 
-def _clean(text: str) -> str:
+def clean(text: str) -> str:
+    """The text without control characters, which could move the cursor or change colours."""
     return _CONTROLS.sub(" ", text)
 
 
 def _text(text: str, style: str = "") -> Text:
-    return Text(_clean(text), style=style)
+    return Text(clean(text), style=style)

@@ -358,9 +358,10 @@ def statistics_text(kind: str, reference: str = "") -> list[str]:
             " the paired differences with its own interval, and an exact McNemar test where every sample is right"
             " or wrong, otherwise a sign-flip permutation test. These p-values are corrected together by Holm's"
             " method.",
-            "While the search runs, systems are dropped that the choice can do without: the paired results so far"
-            " are completed many times by the Bayesian bootstrap, and the share of completions in which another"
-            " system would be handed over stays within 1%.",
+            "The search leaves out what the choice can do without: from the paired results so far the final ones"
+            " are predicted many times by the Bayesian bootstrap. Elimination drops systems while the share of"
+            " predictions in which another would be handed over stays within 1%; a bandit search ends when it is"
+            " at most 5%.",
         ]
         name = f" ({reference})" if reference else ""
         sentences.append(
