@@ -56,8 +56,8 @@ def in_context_ralm(
     where q_j, the last l = ``query_tokens`` tokens, is the query, and R(q_j) the passage, cut to
     ``passage_tokens`` tokens. Where the model's context is too short for both, the text loses tokens at its
     beginning. With ``candidates`` k > 1 the passage is the best of k by the model itself,
-    argmax_d p(y' | [d; x']), y' being the last ``recent_tokens`` tokens before the stride and x' what is before them; a ``reranker`` takes
-    the place of the model.
+    argmax_d p(y' | [d; x']), y' being the last ``recent_tokens`` tokens before the stride and x' what is before
+    them; a ``reranker`` takes the place of the model.
 
     The first stride of a text without context has no query and no passage. A passage's metadata "title" goes on a
     line above it. Strides end only where the text can be cut without changing its tokens, so some are longer by a
