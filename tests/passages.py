@@ -7,7 +7,7 @@ import random
 from collections.abc import Sequence
 
 from steelyard.contracts import Hit
-from steelyard.systems.grounded_card import passages_fingerprint
+from steelyard.retrieval.content_fingerprint import passages_fingerprint
 
 CORPUS = [
     Hit("fox", 0.0, "The quick brown fox jumps over the lazy dog."),

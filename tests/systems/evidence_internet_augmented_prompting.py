@@ -85,7 +85,7 @@ def main() -> None:
     over_top = {scoring: paired_difference(values, top) for scoring, values in matches.items()}
     claims = [
         Claim(
-            "open-book exact match beats closed book for the same model (product, weights tuned on other questions)",
+            "open-book exact match beats closed book for the same model (product, tuned on other questions)",
             {"closed book": mean_interval(alone), **{k: mean_interval(v) for k, v in matches.items()}}
             | {"product - closed book": gains["product"]},
             gains["product"].low > 0,
