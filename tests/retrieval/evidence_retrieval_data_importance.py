@@ -23,7 +23,7 @@ from steelyard.models.loading import load_model
 from steelyard.retrieval.retrieval_data_importance import retrieval_data_importance
 
 DATA = Path(os.environ.get("STEELYARD_DATA", Path(__file__).resolve().parents[3] / "shared" / "data"))
-QUESTIONS, DEPTH, WORDS, HONEST, CORRUPT = 45, 4, 120, 4, 2
+QUESTIONS, DEPTH, WORDS, HONEST, CORRUPT = 30, 4, 110, 3, 2
 
 
 class Reader:

@@ -29,7 +29,7 @@ from steelyard.systems.internet_augmented_prompting import (
 )
 
 DATA = Path(os.environ.get("STEELYARD_DATA", Path(__file__).resolve().parents[3] / "shared" / "data"))
-PASSAGES, SAMPLES, SHOTS, DEVELOPMENT, TEST = 3, 2, 4, 16, 48
+PASSAGES, SAMPLES, SHOTS, DEVELOPMENT, TEST = 2, 2, 3, 10, 32
 
 
 def main() -> None:
