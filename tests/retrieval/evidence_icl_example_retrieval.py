@@ -1,8 +1,8 @@
 """Examples chosen by likeness on a cipher language: do they help a model more than random ones?
 
-The language is made by exchanging every word of English image captions (Multi30k) for an invented one, so nothing of
-it can be known beforehand and a translation can only be read out of the examples. The model gets k examples and is
-asked for the reference translation (bits per byte) and for its own (chrF).
+The language is made by exchanging every word of English image captions (Multi30k) for an invented one, so
+nothing of it can be known beforehand and a translation can only be read out of the examples. The model gets k
+examples and is asked for the reference translation (bits per byte) and for its own (chrF).
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def main() -> None:
                 written.low > 0,
             )
         ],
-        data=f"Multi30k validation, English in a word cipher: pool of {POOL}, {TESTED} sentences of at most 14 words",
+        data=f"Multi30k validation, English in a word cipher: pool of {POOL}, {TESTED} sentences up to 14 words",
         model="SmolLM2-135M-Instruct; sentence vectors by all-MiniLM-L6-v2",
         settings={"k": SHOTS, "side": "source"},
         seeds=list(SEEDS),
