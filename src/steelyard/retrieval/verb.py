@@ -196,7 +196,8 @@ def search(
 ) -> list[Hit]:
     """The ``k`` best passages of an index, best first.
 
-    For several queries, or to search again and again, keep a :class:`~steelyard.retrieval.index.document_index.DocumentIndex` open instead.
+    For several queries, or to search again and again, keep a
+    :class:`~steelyard.retrieval.index.document_index.DocumentIndex` open instead.
 
     Args:
         query: what to look for; words in double quotation marks must occur as a phrase.

@@ -81,8 +81,9 @@ class DocumentIndex:
     def search(self, queries: Sequence[str], k: int = 10) -> list[list[Hit]]:
         """The ``k`` best passages of each query, best first, with the scores of the mode.
 
-        Words in double quotation marks are a phrase, which must occur (in lexical and hybrid search, there in the
-        lexical half). Lexical search returns only passages that hold a word of the query.
+        Words in double quotation marks are a phrase, which must occur (in lexical search and in the lexical half
+        of hybrid search; see ``SearchOptions.phrases``). Lexical search returns only passages that hold a word of
+        the query.
 
         Raises:
             UsageError: ``k`` below 1, or dense search of an index without vectors or with another embedder.
@@ -155,7 +156,8 @@ class DocumentIndex:
         language = snapshot.manifest.settings.language
         if self._analyzer.language != language:
             self._analyzer = Analyzer(language)
-        return self._analyzer.query(text)
+        asked = self._analyzer.query(text)
+        return asked if self.options.phrases else Query(asked.terms, [])
 
     def _vectors(self, snapshot: Snapshot, queries: Sequence[str]) -> NDArray[np.float32]:
         settings = snapshot.manifest.settings

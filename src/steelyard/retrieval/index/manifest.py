@@ -23,13 +23,14 @@ LOCK = "lock"
 
 @dataclass(frozen=True, slots=True)
 class SegmentEntry:
-    """One segment: its folder's name, what it was made with, and the file of what was deleted since."""
+    """One segment: its name, what it was made with, the file of what was deleted since, and how many are left."""
 
     name: str
     passages: int
     sources: int
     tombstones: str = ""
     alive: int = 0
+    graph: bool = False
 
 
 @dataclass(frozen=True, slots=True)

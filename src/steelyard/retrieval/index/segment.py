@@ -1,11 +1,17 @@
-"""A segment: the passages of one commit as immutable arrays, one file each, memory-mapped."""
+"""A segment: the passages of one commit as immutable arrays in one file, memory-mapped.
+
+Texts and metadata lie in the same file as words and vectors. A database beside it would open as fast, but a
+commit would then be two that have to agree; with one file and one manifest there is one moment at which it counts.
+Columns cost nothing to open at any size, reading a passage touches a page or two, and a reader of an older
+generation keeps what it has mapped when the file is deleted.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import secrets
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,8 +30,20 @@ from steelyard.retrieval.index.vectors import Graph, Vectors
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-GRAPH = "vectors.usearch"
-PARTIAL = ".partial-"
+ARRAYS = ".safetensors"
+GRAPH = ".usearch"
+_DTYPES: Mapping[str, Any] = {
+    "BOOL": np.bool_,
+    "U8": np.uint8,
+    "I8": np.int8,
+    "U16": np.uint16,
+    "U32": np.uint32,
+    "I32": np.int32,
+    "F32": np.float32,
+    "U64": np.uint64,
+    "I64": np.int64,
+}
+"""Names of types in a safetensors header."""
 
 
 class Segment:
@@ -95,43 +113,53 @@ def open_segment(folder: Path, entry: SegmentEntry, settings: IndexSettings) -> 
         FileNotFoundError: It was merged away since the manifest was read.
         InputError: A file is damaged.
     """
-    place = folder / SEGMENTS / entry.name
-    files = sorted(os.listdir(place))
-    arrays: dict[str, NDArray[Any]] = {}
+    file = folder / SEGMENTS / f"{entry.name}{ARRAYS}"
+    graph = folder / SEGMENTS / f"{entry.name}{GRAPH}" if entry.graph else None
     try:
-        for name in files:
-            if name.endswith(".npy"):
-                mapped = np.load(place / name, mmap_mode="r", allow_pickle=False)
-                arrays[name.removesuffix(".npy")] = mapped.view(np.ndarray)
-        segment = Segment(arrays, settings, place / GRAPH if GRAPH in files else None)
-    except (ValueError, KeyError, EOFError) as error:
-        raise InputError(f"{place}: is damaged ({error}); make the index anew") from error
+        segment = Segment(map_arrays(file), settings, graph)
+    except (ValueError, KeyError, TypeError, RuntimeError) as error:
+        if graph is not None and not graph.exists():
+            raise FileNotFoundError(graph) from error
+        raise InputError(f"{file}: is damaged ({error}); make the index anew") from error
     if len(segment) != entry.passages or len(segment.sources) != entry.sources:
-        raise InputError(f"{place}: is damaged (holds {len(segment)} passages, not {entry.passages})")
+        raise InputError(f"{file}: is damaged (holds {len(segment)} passages, not {entry.passages})")
     return segment
 
 
+def map_arrays(file: Path) -> dict[str, NDArray[Any]]:
+    """The arrays of a safetensors file, memory-mapped: its header says where each lies.
+
+    Raises:
+        ValueError: The file is shorter or longer than its header says, or has none.
+    """
+    raw = np.memmap(file, dtype=np.uint8, mode="r").view(np.ndarray)
+    length = int.from_bytes(raw[:8].tobytes(), "little")
+    if length > len(raw) - 8:
+        raise ValueError("it has no header")
+    header = json.loads(raw[8 : 8 + length].tobytes())
+    data = raw[8 + length :]
+    if max(entry["data_offsets"][1] for entry in header.values()) != len(data):
+        raise ValueError("it was cut")
+    arrays = {}
+    for name, entry in header.items():
+        start, end = entry["data_offsets"]
+        arrays[name] = data[start:end].view(_DTYPES[entry["dtype"]]).reshape(entry["shape"])
+    return arrays
+
+
 def write_segment(folder: Path, arrays: Mapping[str, NDArray[Any]], settings: IndexSettings) -> SegmentEntry:
-    """Write a segment under a temporary name, make it durable and give it its name; it counts once published."""
+    """Write a segment and make it durable; it counts once a manifest names it, and is removed if none does."""
+    from safetensors.numpy import save_file
+
     name = secrets.token_hex(8)
-    partial = folder / SEGMENTS / f"{PARTIAL}{name}"
-    partial.mkdir(parents=True)
-    try:
-        for key, array in arrays.items():
-            with (partial / f"{key}.npy").open("wb") as file:
-                np.save(file, array, allow_pickle=False)
-                file.flush()
-                os.fsync(file.fileno())
-        passages = len(arrays["source_of"])
-        if settings.embedder and passages >= settings.approximate_from:
-            vectors = Vectors.from_arrays(arrays, settings.storage, settings.width)
-            Graph.write(vectors, partial / GRAPH)
-            with (partial / GRAPH).open("rb+") as file:
-                os.fsync(file.fileno())
-        sync_folder(partial)
-        partial.rename(folder / SEGMENTS / name)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
-    sync_folder(folder / SEGMENTS)
-    return SegmentEntry(name, passages, len(arrays["sources.offsets"]) - 1, alive=passages)
+    place = folder / SEGMENTS
+    save_file({key: np.ascontiguousarray(array) for key, array in arrays.items()}, place / f"{name}{ARRAYS}")
+    passages = len(arrays["source_of"])
+    graph = bool(settings.embedder) and passages >= settings.approximate_from
+    if graph:
+        Graph.write(Vectors.from_arrays(arrays, settings.storage, settings.width), place / f"{name}{GRAPH}")
+    for ending in (ARRAYS, GRAPH)[: 1 + graph]:
+        with (place / f"{name}{ending}").open("rb+") as file:
+            os.fsync(file.fileno())
+    sync_folder(place)
+    return SegmentEntry(name, passages, len(arrays["sources.offsets"]) - 1, alive=passages, graph=graph)

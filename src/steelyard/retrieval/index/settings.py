@@ -31,9 +31,13 @@ class IndexSettings:
 class SearchOptions:
     """How to search. ``mode`` "auto" is hybrid where there are vectors and lexical otherwise.
 
-    ``k1`` and ``b`` are BM25's, with Lucene's defaults. Hybrid search takes the ``depth`` best of either half (at
-    least ``k``) and fuses them by reciprocal ranks with the constant ``rank_constant``, or, with ``fusion``
-    "weighted", by scores scaled to [0, 1], the dense half weighing ``dense_weight``.
+    ``k1`` and ``b`` are BM25's, with Lucene's defaults. With ``phrases`` words in double quotation marks must
+    occur as a phrase; without, quotation marks mean nothing, as suits questions that were not written for a search
+    engine.
+
+    Hybrid search takes the ``depth`` best of either half (at least ``k``) and fuses them by reciprocal ranks with
+    the constant ``rank_constant``, or, with ``fusion`` "weighted", by scores scaled to [0, 1], the dense half
+    weighing ``dense_weight``.
     """
 
     mode: Mode = "auto"
@@ -43,3 +47,4 @@ class SearchOptions:
     depth: int = 100
     rank_constant: float = 60.0
     dense_weight: float = 0.5
+    phrases: bool = True

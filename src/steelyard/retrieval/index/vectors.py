@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 BLOCK = 8192
 """Rows multiplied at once: small enough for the cache, large enough for the matrix product."""
+OVERSAMPLED: Mapping[Storage, int] = {"float32": 2, "int8": 4, "binary": 16}
+"""Candidates that a graph is asked for, per result: the coarser its distances, the more."""
 FEW = 0.1
 """With a smaller share of allowed rows the graph leads nowhere, and these rows are compared one by one."""
 
@@ -143,7 +145,7 @@ class Graph:
     def _one(
         self, query: NDArray[np.float32], code: NDArray[Any], k: int, allowed: NDArray[np.bool_] | None
     ) -> Scored:
-        wanted = max(4 * k, 64)
+        wanted = max(OVERSAMPLED[self._vectors.storage] * k, 64)
         while True:
             rows = np.asarray(self._index.search(code, min(wanted, len(self._vectors))).keys).astype(np.int64)
             kept = rows if allowed is None else rows[allowed[rows]]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -54,8 +53,8 @@ class IndexWriter:
     """Changes an index; nothing of it is seen by readers before :meth:`commit`, then all at once.
 
     Made by :func:`open_writer`, which holds the lock. Passages wait in memory until they are committed. A killed
-    process loses what was not committed and nothing else: a segment is written under a temporary name, made
-    durable, renamed, and counts only when the manifest that names it has replaced the one before.
+    process loses what was not committed and nothing else: a segment is written and made durable, and counts
+    only when the manifest that names it has replaced the one before.
     """
 
     def __init__(self, folder: Path, manifest: Manifest, embedder: Embedder | None) -> None:
@@ -168,7 +167,8 @@ class IndexWriter:
                 alive = int(np.count_nonzero(stored.alive[: len(stored.segment)]))
                 stored = stored._replace(entry=replace(stored.entry, tombstones=name, alive=alive))
             kept.append(stored)
-        sync_folder(self.folder / TOMBSTONES)
+        if self._changed:
+            sync_folder(self.folder / TOMBSTONES)
         return kept
 
     def _vectors(self, passages: Sequence[Hit]) -> Vectors | None:
@@ -285,8 +285,8 @@ def remove_leftovers(folder: Path, manifest: Manifest) -> None:
     """
     named = {entry.name for entry in manifest.segments}
     for place in (folder / SEGMENTS).iterdir():
-        if place.name not in named:
-            shutil.rmtree(place, ignore_errors=True)
+        if place.name.partition(".")[0] not in named:
+            place.unlink(missing_ok=True)
     tombstones = {entry.tombstones for entry in manifest.segments}
     for place in (folder / TOMBSTONES).iterdir():
         if place.name not in tombstones:
