@@ -14,7 +14,7 @@ from steelyard.cli.main import app
 from steelyard.errors import SteelyardError, UsageError
 from steelyard.retrieval.chunking import ChunkSize
 from steelyard.retrieval.index.filters import parse
-from steelyard.retrieval.index.settings import IndexSettings
+from steelyard.retrieval.index.settings import IndexSettings, SearchOptions
 from steelyard.retrieval.verb import Reading
 
 WORDS = IndexSettings()
@@ -104,3 +104,23 @@ def test_the_command_line_indexes_and_searches(docs: Path, tmp_path: Path) -> No
     for wrong in (["--mode", "x"], ["--mode", "dense"], ["--where", "nonsense"], ["--index", "none"]):
         failed = CliRunner().invoke(app, ["search", "sea", "--index", "i", *wrong])
         assert isinstance(failed.exception, SteelyardError)
+
+
+class TokenizingEmbedder(WordEmbedder):
+    """One token a character, and at most 32 of them."""
+
+    class pooling:
+        max_length = 32
+
+    def tokenizer(self, texts: list[str], **options: object) -> dict[str, list[list[int]]]:
+        return {"input_ids": [[0] * len(text) for text in texts]}
+
+
+def test_chunks_are_counted_by_the_embedder_and_fit_it(docs: Path, tmp_path: Path) -> None:
+    settings = IndexSettings(embedder="characters")
+    embedder = TokenizingEmbedder()
+    with pytest.raises(UsageError, match="the embedder reads 30 at most"):
+        steelyard.index(docs, tmp_path / "i", settings, embedder=embedder)
+    steelyard.index(docs, tmp_path / "i", settings, embedder=embedder, reading=Reading(size=ChunkSize(12, 0)))
+    hits = steelyard.search("sea blue", index=tmp_path / "i", options=SearchOptions("lexical"))
+    assert sorted(hit.text for hit in hits) == ["The sea is", "blue."]

@@ -172,8 +172,7 @@ def counter_of(embedder: Embedder | None, size: ChunkSize) -> Counter:
     tokenizer: Any = getattr(embedder, "tokenizer", None)
     if tokenizer is None:
         return count_words
-    card = getattr(embedder, "card", None)
-    longest = card.context_length if card is not None else None
+    longest = _longest(embedder)
     if longest is not None and size.tokens + SPECIAL_TOKENS > longest:
         raise UsageError(f"chunks of {size.tokens} tokens: the embedder reads {longest - SPECIAL_TOKENS} at most")
 
@@ -184,6 +183,15 @@ def counter_of(embedder: Embedder | None, size: ChunkSize) -> Counter:
         return [len(row) for row in ids]
 
     return count
+
+
+def _longest(embedder: Any) -> int | None:
+    """Most tokens that an embedder reads of a text, where it says so."""
+    limits = [
+        getattr(getattr(embedder, "card", None), "context_length", None),
+        getattr(getattr(embedder, "pooling", None), "max_length", None),
+    ]
+    return min((limit for limit in limits if limit), default=None)
 
 
 def search(

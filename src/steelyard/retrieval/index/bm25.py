@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 SLACK = 1.0 - 1e-9
 """Sums in another order differ by rounding; a passage that close to the threshold is not pruned."""
+SHORT = 1024
+"""A list of so many passages is read sooner than it is found out whether it can be skipped."""
 
 
 class Scored(NamedTuple):
@@ -80,7 +82,7 @@ def best_rows(
             rows, counts = rows[chosen], counts[chosen]
         scores[rows] += term.weight * (counts / (counts + norm[rows]))
         read.append(rows)
-        if i + 1 < len(terms):
+        if i + 1 < len(terms) and len(terms[i + 1].rows) > SHORT:
             floor = max(floor, _kth(scores[rows], k))
     candidates = _union(read, scores)
     found = scores[candidates]
@@ -93,7 +95,11 @@ def best_rows(
 
 
 def _kth(scores: NDArray[np.float64], k: int) -> float:
-    return float(np.partition(scores, len(scores) - k)[len(scores) - k]) if len(scores) >= k else 0.0
+    if len(scores) < k:
+        return 0.0
+    copied = scores.copy()
+    copied.partition(len(scores) - k)
+    return float(copied[len(scores) - k])
 
 
 def _union(read: Sequence[NDArray[np.int32]], scores: NDArray[np.float64]) -> NDArray[np.int64]:

@@ -32,8 +32,8 @@ class Metadata:
 
     def raw(self, row: int) -> list[tuple[str, bytes]]:
         """Key and JSON value of everything that passage ``row`` has."""
-        numbers = self.numbers[self.offsets[row] : self.offsets[row + 1]]
-        return [(self.keys[self.value_keys[n]], self.values.raw(n)) for n in numbers]
+        numbers = self.numbers[self.offsets.item(row) : self.offsets.item(row + 1)].tolist()
+        return [(self.keys[self.value_keys.item(n)], self.values.raw(n)) for n in numbers]
 
     def __getitem__(self, row: int) -> dict[str, Any]:
         """The metadata of passage ``row`` as given; of a list the elements were kept, so it comes back as one."""

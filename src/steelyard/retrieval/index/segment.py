@@ -76,9 +76,9 @@ class Segment:
 
     def hit(self, row: int, score: float) -> Hit:
         """Passage ``row`` as a hit."""
-        start, end = self.spans[row]
-        source = self.sources[int(self.source_of[row])]
-        return Hit(self.ids[row], score, self.texts[row], source, int(start), int(end), self.metadata[row])
+        start, end = self.spans[row].tolist()
+        source = self.sources[self.source_of.item(row)]
+        return Hit(self.ids[row], score, self.texts[row], source, start, end, self.metadata[row])
 
     def rows_of(self, ids: Sequence[str]) -> dict[str, int]:
         """The rows of those ids that are here."""
