@@ -34,7 +34,7 @@ from steelyard.retrieval.index.vectors import Graph, Vectors, exact_search
 from steelyard.retrieval.index.writer import open_writer
 
 K = 10
-COMMIT = 20_000
+COMMIT = 100_000
 VOCABULARY = 200_000
 Result = tuple[int, str]
 

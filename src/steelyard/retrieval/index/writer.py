@@ -35,7 +35,7 @@ from steelyard.retrieval.index.vectors import Vectors
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-MERGE_AT = 8
+MERGE_AT = 4
 """So many segments of about one size are merged."""
 LARGEST = 262_144
 """Passages of the largest segment that a merge makes; larger ones would cost much memory to merge."""
