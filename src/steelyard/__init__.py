@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from steelyard.cli.recipes import run as run
     from steelyard.compression.verb import compress as compress
     from steelyard.evaluation.ranking.verb import rank as rank
-    from steelyard.evaluation.recorded import compare_recorded as compare
+    from steelyard.evaluation.recorded_comparison import compare_recorded as compare
     from steelyard.evaluation.verb import evaluate_any as eval
     from steelyard.models.pull import pull as pull
     from steelyard.reporting.report import report as report
@@ -33,7 +33,7 @@ __version__ = "0.1.0"
 __all__ = ["compare", "compress", "eval", "load", "pull", "rank", "report", "run", "serve", "tune"]
 
 _VERBS = {
-    "compare": "steelyard.evaluation.recorded:compare_recorded",
+    "compare": "steelyard.evaluation.recorded_comparison:compare_recorded",
     "compress": "steelyard.compression.verb:compress",
     "eval": "steelyard.evaluation.verb:evaluate_any",
     "load": "steelyard.systems.loading:load",

@@ -4,7 +4,8 @@
 
 Natural Questions (open): each question with an accepted answer, or with the answer to another question of the set,
 turn by turn, so that exact match says which are right. Judges: SmolLM2-135M-Instruct, whole and without one or two
-of its blocks; they share most of their weights, so their errors are not independent. Beside them three simulated judges, independent and right with probability 0.7, whose vote should be right with 0.784.
+of its blocks; they share most of their weights, so their errors are not independent. Beside them three simulated
+judges, independent and right with probability 0.7, whose vote should be right with 0.784.
 """
 
 from __future__ import annotations

@@ -90,6 +90,11 @@ def lm_interpolation_ensemble(
         >>> lm_interpolation_ensemble([ngram, model], dev, test).values["mixture"]  # doctest: +SKIP
     """
     members = _members(models, _texts(dev, dev_data, "dev"), _texts(test, test_data, "test"), folder)
+    return interpolate(members, unknown=unknown, seed=seed)
+
+
+def interpolate(members: Sequence[Member], *, unknown: Unknown = "zero", seed: int = 0) -> Measurement:
+    """The mixture of members whose words were scored before; see :func:`lm_interpolation_ensemble`."""
     names = distinct_names([member.test for member in members])
     fitted = _logprobs([member.dev for member in members], unknown)
     tested = _logprobs([member.test for member in members], unknown)

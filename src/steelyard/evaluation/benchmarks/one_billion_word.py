@@ -9,7 +9,7 @@ from pydantic import PositiveInt
 
 from steelyard.contracts import Interval, LanguageModel, Texts
 from steelyard.errors import InputError, UsageError
-from steelyard.evaluation.benchmarks.lm_interpolation_ensemble import lm_interpolation_ensemble
+from steelyard.evaluation.benchmarks.lm_interpolation_ensemble import Member, interpolate
 from steelyard.evaluation.benchmarks.sentence_corpus import (
     SentenceCorpus,
     prepare_corpus,
@@ -103,7 +103,8 @@ def one_billion_word(
         for name, found in zip(names, measured, strict=True):
             write_word_logprobs(found, Path(save) / f"{name.replace('/', '-')}.heldout-00000.tsv")
     if models:
-        mixture = lm_interpolation_ensemble(members, tune, test, seed=seed)
+        tuned = [word_logprobs(model, tune) for model in members]
+        mixture = interpolate([Member(*pair) for pair in zip(tuned, measured, strict=True)], seed=seed)
         values["mixture"] = mixture.values["mixture"]
         tables += mixture.tables
     unknown = measured[0].flat_unknown()
