@@ -95,9 +95,7 @@ def expected_calibration_error(
     >>> round(expected_calibration_error([0.75] * 4, [1, 1, 1, 0]), 12)
     0.0
     """
-    found = reliability_bins(confidence, correct, bins=bins, binning=binning)
-    total = sum(b.accuracy.n for b in found)
-    return math.fsum(b.accuracy.n * abs(b.accuracy.value - b.confidence) for b in found) / total
+    return _ece(*_pairs(confidence, correct), bins, binning)
 
 
 def calibration_interval(
@@ -130,7 +128,6 @@ def calibration_interval(
 
 
 def _ece(c: Array, y: Array, bins: int, binning: Binning) -> float:
-    """The ECE without the bins' intervals, for resampling."""
     if binning == "mass":
         order = np.argsort(c, kind="stable")
         parts = np.array_split(order, min(bins, len(c)))
