@@ -130,7 +130,7 @@ def matthews(table: Array) -> float:
     n = len(table)
     t, p = gold.sum(0).astype(float), said.sum(0).astype(float)
     right = float((gold & said).sum())
-    below = math.sqrt(float(n * n - p @ p)) * math.sqrt(float(n * n - t @ t))
+    below = math.sqrt(float(n * n - p @ p) * float(n * n - t @ t))
     return float(right * n - t @ p) / below if below else 0.0
 
 
