@@ -1,10 +1,7 @@
 """The page to read first: every record and protocol that Steelyard's rooms agree on.
 
-Everything that can be weighed is a :class:`LanguageModel`, and a language model has verbs: ``score``,
-``generate`` and (where it can) ``embed``. A part that changes weights takes and returns
-:class:`OpenWeights`; a part that composes takes language models and returns a language model.
-
-Records are frozen dataclasses, protocols are structural: nothing needs to inherit from them.
+A part that changes weights takes and returns :class:`OpenWeights`; a part that composes takes language models and
+returns a :class:`LanguageModel`. Records are frozen dataclasses, protocols structural: nothing inherits from them.
 """
 
 from __future__ import annotations
@@ -168,16 +165,10 @@ class LanguageModel(Protocol):
         """What is known of it."""
 
     def score(self, requests: Sequence[Continuation], *, top: int = 0, detail: bool = False) -> list[Score]:
-        """Score each request, in order; results do not depend on how requests are batched.
-
-        ``top`` asks for alternatives at each token, ``detail`` for ranks and entropies.
-        """
+        """Score each request, in order, whatever the batching; ``top`` and ``detail`` ask for more of a Score."""
 
     def generate(self, prompts: Sequence[Prompt], sampling: Samplings = ...) -> list[Generation]:
-        """Continue each prompt, in order, all in one way or each in its own.
-
-        The same prompt under several seeds gives several samples from one reading of it.
-        """
+        """Continue each prompt, in order; one under several seeds gives several samples from one reading of it."""
 
 
 @runtime_checkable
@@ -200,34 +191,27 @@ class Embedder(Protocol):
 
 
 class FamilyLike(Protocol):
-    """An architecture family as data; see :mod:`steelyard.models.families`."""
+    """An architecture family (``"llama"``) as data; see :mod:`steelyard.models.families`.
+
+    ``layers`` are the transformer blocks in order; ``set_layers`` gives others, configuration and caches included.
+    """
 
     @property
-    def name(self) -> str:
-        """The family's name, such as ``"llama"``."""
-
-    def layers(self, module: torch.nn.Module) -> torch.nn.ModuleList:
-        """The transformer blocks, in order."""
-
-    def set_layers(self, module: torch.nn.Module, layers: Sequence[torch.nn.Module]) -> None:
-        """Give ``module`` these blocks instead, its configuration and caches included."""
+    def name(self) -> str: ...
+    def layers(self, module: torch.nn.Module) -> torch.nn.ModuleList: ...
+    def set_layers(self, module: torch.nn.Module, layers: Sequence[torch.nn.Module]) -> None: ...
 
 
 @runtime_checkable
 class OpenWeights(LanguageModel, Protocol):
-    """A language model whose weights are in this process and may be changed."""
+    """A language model whose weights are in this process and may be changed; its tokenizer is transformers'."""
 
     @property
-    def module(self) -> torch.nn.Module:
-        """The network."""
-
+    def module(self) -> torch.nn.Module: ...
     @property
-    def tokenizer(self) -> Any:
-        """The tokenizer, in transformers' form."""
-
+    def tokenizer(self) -> Any: ...
     @property
-    def family(self) -> FamilyLike:
-        """Where its architecture keeps things."""
+    def family(self) -> FamilyLike: ...
 
     def hidden(self, texts: Sequence[str], layers: Sequence[int] | None = None) -> list[NDArray[np.float32]]:
         """Hidden states per text: float32 (layers, tokens, width), layer 0 being the embeddings."""
@@ -253,23 +237,17 @@ class Hit:
 
 
 class Retriever(Protocol):
-    """A searchable set of passages."""
+    """A searchable set of passages: one added under a known id replaces it; ``k`` hits a query, best first."""
 
-    def add(self, documents: Sequence[Hit]) -> None:
-        """Add passages; one whose id is known replaces it."""
-
-    def delete(self, ids: Sequence[str]) -> None:
-        """Forget passages."""
-
-    def search(self, queries: Sequence[str], k: int = 10) -> list[list[Hit]]:
-        """The ``k`` best hits of each query, best first."""
+    def add(self, documents: Sequence[Hit]) -> None: ...
+    def delete(self, ids: Sequence[str]) -> None: ...
+    def search(self, queries: Sequence[str], k: int = 10) -> list[list[Hit]]: ...
 
 
 class Reranker(Protocol):
     """Puts hits into a better order; failures are errors, never the input order in silence."""
 
-    def rerank(self, query: str, hits: Sequence[Hit]) -> list[Hit]:
-        """The same hits, best first."""
+    def rerank(self, query: str, hits: Sequence[Hit]) -> list[Hit]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -378,11 +356,38 @@ class Task(Protocol):
         """One interval a metric."""
 
 
-class Judge(Protocol):
-    """Compares two answers, by default with the positions swapped and averaged."""
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """Two answers to compare, or one to grade; ``reference`` is a right answer where one is known."""
 
-    def compare(self, prompt: str, first: str, second: str) -> float:
-        """How surely the first answer is better: 1 first, 0 second."""
+    prompt: str
+    first: str
+    second: str = ""
+    reference: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """``value`` is 1 for the first (or a right) answer, 0 for the second (or a wrong one), 0.5 for a tie.
+
+    ``orders`` has the values with the answers as given and swapped, ``words`` what was said. Unreadable is None.
+    """
+
+    value: float | None
+    orders: tuple[float | None, ...] = ()
+    words: tuple[str, ...] = ()
+
+
+class Judge(Protocol):
+    """Judges many answers at a time, a verdict each in order; UsageError where it has only one of the verbs.
+
+    The fingerprint of ``card`` covers all they depend on.
+    """
+
+    @property
+    def card(self) -> ModelCard: ...
+    def compare(self, pairs: Sequence[Answers]) -> list[Verdict]: ...
+    def grade(self, answers: Sequence[Answers]) -> list[Verdict]: ...
 
 
 Texts: TypeAlias = Sequence[str]
@@ -418,13 +423,8 @@ class Result:
 
 
 class Progress(Protocol):
-    """Where long work reports how far it is; the command line shows it, a library caller may ignore it."""
+    """Where long work reports how far it is: begin a bar, move it, say a line. A library caller may ignore it."""
 
-    def start(self, name: str, total: int, done: int = 0) -> None:
-        """Begin a bar."""
-
-    def advance(self, name: str, by: int = 1) -> None:
-        """Move it."""
-
-    def note(self, text: str) -> None:
-        """Say one line."""
+    def start(self, name: str, total: int, done: int = 0) -> None: ...
+    def advance(self, name: str, by: int = 1) -> None: ...
+    def note(self, text: str) -> None: ...

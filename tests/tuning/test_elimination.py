@@ -10,15 +10,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from steelyard.tuning.elimination import Rules, Search, completions, droppable, schedule, search, winners
+from steelyard.tuning.elimination import completions, droppable, eliminate, schedule
 from steelyard.tuning.frontier import choose
+from steelyard.tuning.search import Rules, Search, winners
 
 
 def table_search(
     table: Mapping[str, Sequence[float]], cost: Mapping[str, float], rules: Rules = Rules()
 ) -> Search:
     n = len(next(iter(table.values())))
-    return search(cost, [1.0] * n, lambda names, at: {k: [table[k][i] for i in at] for k in names}, rules)
+    return eliminate(cost, [1.0] * n, lambda names, at: {k: [table[k][i] for i in at] for k in names}, rules)
 
 
 def winner(table: Mapping[str, Sequence[float]], cost: Mapping[str, float], rules: Rules) -> str:
@@ -142,7 +143,7 @@ def test_nothing_is_measured_twice_and_survivors_have_every_sample(seed: int) ->
         asked.extend((n, i) for n in alive for i in at)
         return {n: [table[n][i] for i in at] for n in alive}
 
-    found = search({n: float(rng.random()) for n in names}, [1.0] * 100, measure, Rules())
+    found = eliminate({n: float(rng.random()) for n in names}, [1.0] * 100, measure, Rules())
     assert len(asked) == len(set(asked)) == found.cells
     assert all(len(found.quality[n]) == 100 for n in found.survivors)
     assert set(found.survivors) | set(found.drops) == set(names)

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from steelyard.tuning.frontier import choose, frontier
+from steelyard.evaluation.frontier import frontier
+from steelyard.tuning.frontier import choose
 
 SYSTEMS = st.dictionaries(
     st.sampled_from("abcdefgh"),

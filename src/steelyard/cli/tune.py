@@ -33,6 +33,7 @@ def command(  # the verb's options, one parameter each: Typer reads them off the
     target: Annotated[
         float | None, typer.Option(help="Quality that is good enough, whatever the best is.")
     ] = None,
+    search: Annotated[str, typer.Option(help="How samples are spent: ucb-e, ucb-e-lrf or elimination.")] = "ucb-e",
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Task files: leave damaged rows out; the report lists them.")
     ] = False,
@@ -67,6 +68,7 @@ def command(  # the verb's options, one parameter each: Typer reads them off the
             by=by,
             tolerance=tolerance,
             target=target,
+            search=search,
             exhaustive=exhaustive,
             timing_samples=timing_samples,
             seed=seed,

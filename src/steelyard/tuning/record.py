@@ -12,16 +12,17 @@ from typing import Any
 from steelyard.contracts import Interval, LanguageModel, Marks, PromptStyle, Result, ResultKey, Sample, Task
 from steelyard.evaluation.compare import compare
 from steelyard.evaluation.evaluate import resolved_style
+from steelyard.evaluation.frontier import frontier
 from steelyard.evaluation.recorded import sample_record, style_record, task_record
 from steelyard.evaluation.significance import holm
 from steelyard.evaluation.statistics import interval_record
 from steelyard.runs.environment import environment
 from steelyard.systems.system_file import PromptSection, SystemFile
 from steelyard.tuning.candidates import Candidate
-from steelyard.tuning.elimination import Drop, Search
 from steelyard.tuning.findings import findings
-from steelyard.tuning.frontier import choose, frontier
+from steelyard.tuning.frontier import choose
 from steelyard.tuning.limits import Limits
+from steelyard.tuning.search import Drop, Search
 from steelyard.tuning.settings import TuneSettings
 
 
@@ -221,7 +222,13 @@ def _budget(outcome: Outcome) -> dict[str, Any]:
         for past in found.rounds
     ]
     total = len(outcome.candidates) * len(outcome.order)
-    return {"cells_total": total, "cells_measured": found.cells, "rounds": rounds}
+    return {
+        "search": outcome.settings.search,
+        "cells_total": total,
+        "cells_measured": found.cells,
+        "risk": found.risk,
+        "rounds": rounds,
+    }
 
 
 def _agreement(outcome: Outcome, winner: str) -> dict[str, Any] | None:
@@ -252,7 +259,7 @@ def _command(outcome: Outcome, models: Sequence[str], out: Path) -> str:
     limits = settings.limits.items() if isinstance(settings.limits, dict) else ()
     for text in [f"{name}={value}" for name, value in limits] or settings.limits:
         words += ["--limit", str(text)]
-    for name in ("calibration", "metric", "by", "tolerance", "target", "timing_samples", "seed"):
+    for name in ("calibration", "metric", "by", "tolerance", "target", "search", "timing_samples", "seed"):
         value = getattr(settings, name)
         if value != getattr(default, name):
             words += ["--" + name.replace("_", "-"), str(value)]

@@ -12,8 +12,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from steelyard.errors import UsageError
 from steelyard.parts import nearest
+from steelyard.tuning.strategies import Strategy
 
 By = Literal["latency", "memory", "operations"]
+DEFAULT_SEARCH: Strategy = "ucb-e"
 
 
 class TuneOptions(TypedDict, total=False):
@@ -28,6 +30,7 @@ class TuneOptions(TypedDict, total=False):
     by: str
     tolerance: float
     target: float | None
+    search: str
     exhaustive: bool
     seed: int
     timing_samples: int
@@ -40,7 +43,8 @@ class TuneSettings(BaseModel):
     ``styles`` x ``shots`` are the prompts: plain and chat, with 0 and 3 examples, unless given (texts, which are
     scored as they stand, have one), ``weights`` the weight parts (``"none"``, ``"sleb:remove=3+int8"``
     or a list such as ``[{sleb: {remove: 3}}, {int8: {}}]``). ``by`` says what cheapest means; ``tolerance``
-    how far below the best still is good enough, ``target`` which quality is, whatever the best reaches.
+    how far below the best still is good enough, ``target`` which quality is, whatever the best reaches. ``search``
+    names how cells are spent (:mod:`steelyard.tuning.search`).
     ``memory`` is the most that weights and one forward pass may take while measuring (such as ``"900MB"``); unlike
     ``limits`` it rules nothing out, but a system that cannot keep it fails.
     """
@@ -56,6 +60,7 @@ class TuneSettings(BaseModel):
     by: By = "latency"
     tolerance: float = Field(0.02, ge=0)
     target: float | None = None
+    search: Strategy = DEFAULT_SEARCH
     exhaustive: bool = False
     seed: int = 0
     timing_samples: int = Field(8, ge=1)

@@ -19,11 +19,12 @@ from steelyard.quantities import memory_bytes
 from steelyard.runs.store import RunStore
 from steelyard.systems.system_file import write_system
 from steelyard.tuning.candidates import Candidate, checked_weights, grid, parse_weights, styles_of
-from steelyard.tuning.elimination import Rules, Search, search
 from steelyard.tuning.latency import probe_samples, time_pairs
 from steelyard.tuning.limits import Limits, parse_limits
 from steelyard.tuning.record import Outcome, build_record, system_of
+from steelyard.tuning.search import Rules, Search
 from steelyard.tuning.settings import TuneOptions, TuneSettings
+from steelyard.tuning.strategies import search
 from steelyard.tuning.variants import Variants
 
 CHUNK = 64
@@ -50,10 +51,9 @@ def tune(
 ) -> TuneOutcome:
     """Find the cheapest system that does ``task`` well enough, and write it to ``out/best.yaml``.
 
-    Candidates are every combination of models, weight parts and prompt styles. They are timed in turns with
-    the first of them, then measured by successive elimination on the same samples
-    (:mod:`steelyard.tuning.elimination`). Everything measured is kept in the run store: a killed tune, started
-    again, continues where it was.
+    Candidates are every combination of models, weight parts and prompt styles. They are timed in turns with the
+    first of them, then measured by a budgeted search (:mod:`steelyard.tuning.search`). Everything measured is
+    kept in the run store: a killed tune, started again, continues where it was.
 
     Args:
         task: task file (.jsonl, .csv, .parquet), a benchmark with its settings, or a task.
@@ -233,17 +233,26 @@ class _Tuning:
         cost = {name: prices[0] for name, prices in costs.items()}
         weights = [sample.weight for sample in self.order]
         if not self.settings.exhaustive:
-            return search(cost, weights, lambda names, at: self._measure(run_id, names, at), rules), None
+            live = search(
+                cost, weights, lambda names, at: self._measure(run_id, names, at), rules, settings.search
+            )
+            return live, None
         everything = self._measure(run_id, list(costs), range(len(self.order)))
-        full = Search({name: list(values) for name, values in everything.items()})
-        return full, search(
-            cost, weights, lambda names, at: {n: [everything[n][i] for i in at] for n in names}, rules
+        full = Search({name: dict(enumerate(values)) for name, values in everything.items()})
+        replayed = search(
+            cost,
+            weights,
+            lambda names, at: {n: [everything[n][i] for i in at] for n in names},
+            rules,
+            settings.search,
         )
+        return full, replayed
 
     def _measure(self, run_id: str, names: Sequence[str], positions: Sequence[int]) -> dict[str, list[float]]:
         """Quality of each candidate on these samples, larger is better; asked once, then read from the store."""
         samples = [self.order[position] for position in positions]
-        bar = f"samples {positions[0] + 1}-{positions[-1] + 1}"
+        shared = len(names) > 1
+        bar = f"samples {positions[0] + 1}-{positions[-1] + 1}" if shared else self.candidates[names[0]].label
         if self.progress is not None:
             self.progress.start(bar, len(names) * len(samples))
         measured = {}

@@ -27,8 +27,8 @@ def hybrid(
     """Fuse the best passages by words and by meaning.
 
     With ``rrf`` a passage scores the sum over both halves of 1 / (rank_constant + rank), which needs no scores
-    that can be compared. With ``weighted`` it scores (1 - w) s_lexical + w s_dense, each half's scores being scaled
-    to [0, 1] over its own candidates; what a half does not return gets 0 from it.
+    that can be compared. With ``weighted`` it scores (1 - w) s_lexical + w s_dense, each half's scores scaled to
+    [0, 1] over its own candidates; what a half does not return gets 0 from it.
 
     Args:
         index: an index folder that holds vectors.

@@ -1,0 +1,1 @@
+"""Task configurations in the format of lm-evaluation-harness: reading, asking and marking by its rules."""

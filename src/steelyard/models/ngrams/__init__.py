@@ -1,0 +1,1 @@
+"""Word n-gram language models: counting, Kneser-Ney smoothing, skipped positions, files."""
