@@ -37,9 +37,9 @@ def test_scores_equal_bm25s_over_several_segments(tmp_path: Path, k1: float, b: 
 
     texts, queries = zipfian(600, seed=1), zipfian(40, seed=2)
     index = DocumentIndex(tmp_path / "i", IndexSettings(language="none"), options=SearchOptions(k1=k1, b=b))
-    for start in range(0, 600, 150):
-        index.add([Hit(str(i), 0.0, texts[i]) for i in range(start, start + 150)])
-    assert len(index.snapshot().parts) == 4
+    for start in range(0, 600, 200):
+        index.add([Hit(str(i), 0.0, texts[i]) for i in range(start, start + 200)])
+    assert len(index.snapshot().parts) == 3
     analyzer = Analyzer("none")
     theirs = bm25s.BM25(k1=k1, b=b, method="lucene", dtype="float64")
     theirs.index([analyzer.terms(text) for text in texts], show_progress=False)
