@@ -55,7 +55,8 @@ def lm_eval_harness(
     Means have Wilson or bootstrap intervals, ratios delta-method ones, corpus metrics bootstrap ones; the
     harness's standard errors are in
     :func:`steelyard.evaluation.benchmarks.harness.logs.results_record`, which also writes logs with the harness's
-    prompt, target and document hashes. Every document is rendered when the task is built, so a wrong template is an error before anything is measured. Templates run in a sandbox and ``!function`` is
+    prompt, target and document hashes. Every document is rendered when the task is built, so a wrong template is
+    an error before anything is measured. Templates run in a sandbox and ``!function`` is
     refused: a configuration is data. Where numbers differ from the harness's, and why, is in
     ``docs/reference/lm-eval-tasks.md``.
 
