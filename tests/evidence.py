@@ -21,7 +21,6 @@ def main(part: str) -> int:
         known = sorted(name.replace("_", "-") for name in checks)
         print(f"no evidence check for {part!r}; there are: {', '.join(known)}", file=sys.stderr)
         return 2
-    sys.path.insert(0, str(TESTS))  # for evidence_record and other modules that checks share with tests
     spec = importlib.util.spec_from_file_location(found[0].stem, found[0])
     assert spec is not None
     assert spec.loader is not None

@@ -14,7 +14,7 @@ from typing import Any
 
 from evaluation.benchmarks.harness_tasks import harness_samples
 from evidence_record import Claim, write_evidence
-from steelyard.evaluation.benchmarks.belebele_parallel import belebele_parallel
+from steelyard.evaluation.benchmarks.belebele.parallel import belebele_parallel
 from steelyard.evaluation.suite import evaluate_suite
 from steelyard.models.loading import load_model
 

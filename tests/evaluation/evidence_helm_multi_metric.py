@@ -15,8 +15,8 @@ from typing import Any
 
 from evidence_record import Claim, write_evidence
 from steelyard.compression.int8 import int8
-from steelyard.evaluation.benchmarks.helm_multi_metric import helm_multi_metric
-from steelyard.evaluation.benchmarks.helm_summary import METRICS, compare_systems
+from steelyard.evaluation.benchmarks.helm.helm_multi_metric import helm_multi_metric
+from steelyard.evaluation.benchmarks.helm.summary import METRICS, compare_systems
 from steelyard.evaluation.suite import evaluate_suite
 from steelyard.models.loading import load_model
 

@@ -19,12 +19,12 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from evidence_record import FOLDER, Claim, write_evidence
-from steelyard.evaluation.benchmarks.lm_interpolation_ensemble import (
+from steelyard.evaluation.benchmarks.words.lm_interpolation_ensemble import (
     Member,
     interpolate,
     lm_interpolation_ensemble,
 )
-from steelyard.evaluation.benchmarks.word_logprobs import read_word_logprobs
+from steelyard.evaluation.benchmarks.words.word_logprobs import read_word_logprobs
 from steelyard.models.loading import load_model
 from steelyard.models.ngrams.generalized_skip_ngram_lm import generalized_skip_ngram_lm
 

@@ -11,10 +11,10 @@ import yaml
 
 from evidence_record import Claim, write_evidence
 from steelyard.contracts import Ask, Interval, PromptStyle
-from steelyard.evaluation.benchmarks.graded_relations import spearman_interval
-from steelyard.evaluation.benchmarks.lmentry import lmentry
-from steelyard.evaluation.benchmarks.lmentry_prompts import ORDERED, TASKS
-from steelyard.evaluation.benchmarks.lmentry_scorers import score_output
+from steelyard.evaluation.benchmarks.lmentry.lmentry import lmentry
+from steelyard.evaluation.benchmarks.lmentry.prompts import ORDERED, TASKS
+from steelyard.evaluation.benchmarks.lmentry.scorers import score_output
+from steelyard.evaluation.benchmarks.relations.graded_relations import spearman_interval
 from steelyard.evaluation.evaluate import Evaluation
 from steelyard.evaluation.statistics import interval_record
 from steelyard.evaluation.suite import Suite, evaluate_suite

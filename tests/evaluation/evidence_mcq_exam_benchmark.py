@@ -14,7 +14,7 @@ from typing import Any
 
 from evaluation.benchmarks.harness_tasks import harness_samples
 from evidence_record import Claim, write_evidence
-from steelyard.evaluation.benchmarks.mcq_exam_benchmark import mcq_exam_benchmark
+from steelyard.evaluation.benchmarks.exams.mcq_exam_benchmark import mcq_exam_benchmark
 from steelyard.evaluation.evaluate import evaluate
 from steelyard.models.loading import load_model
 

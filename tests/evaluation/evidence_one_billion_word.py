@@ -15,10 +15,10 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from evidence_record import FOLDER, Claim, write_evidence
-from steelyard.evaluation.benchmarks.lm_interpolation_ensemble import Member, interpolate
-from steelyard.evaluation.benchmarks.one_billion_word import one_billion_word, train_baseline
-from steelyard.evaluation.benchmarks.sentence_corpus import prepare_corpus
-from steelyard.evaluation.benchmarks.word_logprobs import perplexity_interval, word_logprobs
+from steelyard.evaluation.benchmarks.words.lm_interpolation_ensemble import Member, interpolate
+from steelyard.evaluation.benchmarks.words.one_billion_word import one_billion_word, train_baseline
+from steelyard.evaluation.benchmarks.words.sentence_corpus import prepare_corpus
+from steelyard.evaluation.benchmarks.words.word_logprobs import perplexity_interval, word_logprobs
 from steelyard.models.loading import load_model
 
 DATA = Path(os.environ.get("STEELYARD_DATA", FOLDER.parents[1] / "shared" / "data"))

@@ -10,7 +10,7 @@ import time
 
 from evidence_record import Claim, write_evidence
 from steelyard.contracts import Interval
-from steelyard.evaluation.benchmarks.quick import quick
+from steelyard.evaluation.benchmarks.quick.quick import quick
 from steelyard.evaluation.suite import evaluate_suite
 from steelyard.models.loading import load_model
 

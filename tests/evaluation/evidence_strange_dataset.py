@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 
 from evidence_record import Claim, write_evidence
-from steelyard.evaluation.benchmarks.strange_dataset import ITEMS_FILE, strange_dataset
+from steelyard.evaluation.benchmarks.strange.strange_dataset import ITEMS_FILE, strange_dataset
 from steelyard.evaluation.suite import evaluate_suite
 from steelyard.models.loading import load_model
 

@@ -14,9 +14,9 @@ import pytest
 
 from steelyard.contracts import Marks, Score
 from steelyard.evaluation import grading, significance, statistics
-from steelyard.evaluation.harness import aggregation, metrics
-from steelyard.evaluation.harness.metrics import RULES as METRIC_RULES
-from steelyard.evaluation.harness.metrics import Metric
+from steelyard.evaluation.benchmarks.harness import aggregation, metrics
+from steelyard.evaluation.benchmarks.harness.metrics import RULES as METRIC_RULES
+from steelyard.evaluation.benchmarks.harness.metrics import Metric
 from steelyard.evaluation.summary import summarise_marks
 
 FIXTURES = Path(__file__).parent / "fixtures" / "metrics"

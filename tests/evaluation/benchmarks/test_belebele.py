@@ -10,9 +10,9 @@ from evaluation.benchmarks.chooser import Chooser, at_random, knowing
 from evaluation.benchmarks.harness_tasks import harness_samples
 from steelyard.contracts import Ask, Generation, PromptStyle
 from steelyard.errors import InputError, UsageError
-from steelyard.evaluation.benchmarks.belebele import belebele
-from steelyard.evaluation.benchmarks.belebele_parallel import belebele_parallel
-from steelyard.evaluation.benchmarks.belebele_records import (
+from steelyard.evaluation.benchmarks.belebele.belebele import belebele
+from steelyard.evaluation.benchmarks.belebele.parallel import belebele_parallel
+from steelyard.evaluation.benchmarks.belebele.records import (
     TEXTS,
     check_aligned,
     languages,

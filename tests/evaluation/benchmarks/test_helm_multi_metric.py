@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 from evaluation.benchmarks.chooser import Chooser, at_random
 from steelyard.contracts import Sample
 from steelyard.errors import InputError, UsageError
-from steelyard.evaluation.benchmarks import helm_summary as summaries
-from steelyard.evaluation.benchmarks import helm_text_measures as measures
-from steelyard.evaluation.benchmarks.helm_lexicons import DIALECT, GROUPS, INSULTS, KEYS, NAMES
-from steelyard.evaluation.benchmarks.helm_multi_metric import helm_multi_metric
-from steelyard.evaluation.benchmarks.helm_perturbations import FAIRNESS, ROBUSTNESS, perturbed
-from steelyard.evaluation.benchmarks.helm_summary import METRICS, compare_systems, worst_case
-from steelyard.evaluation.benchmarks.helm_text_measures import lexicon_scorer, toxic_texts
+from steelyard.evaluation.benchmarks.helm import summary as summaries
+from steelyard.evaluation.benchmarks.helm import text_measures as measures
+from steelyard.evaluation.benchmarks.helm.helm_multi_metric import helm_multi_metric
+from steelyard.evaluation.benchmarks.helm.lexicons import DIALECT, GROUPS, INSULTS, KEYS, NAMES
+from steelyard.evaluation.benchmarks.helm.perturbations import FAIRNESS, ROBUSTNESS, perturbed
+from steelyard.evaluation.benchmarks.helm.summary import METRICS, compare_systems, worst_case
+from steelyard.evaluation.benchmarks.helm.text_measures import lexicon_scorer, toxic_texts
 from steelyard.evaluation.calibration import expected_calibration_error
 from steelyard.evaluation.suite import evaluate_suite
 

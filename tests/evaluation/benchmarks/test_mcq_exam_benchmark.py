@@ -11,8 +11,8 @@ from evaluation.benchmarks.chooser import Chooser, at_random, knowing
 from evaluation.benchmarks.harness_tasks import harness_samples
 from steelyard.contracts import Ask, Continuation, Generation, PromptStyle
 from steelyard.errors import InputError, UsageError
-from steelyard.evaluation.benchmarks.exam_layouts import exams
-from steelyard.evaluation.benchmarks.mcq_exam_benchmark import mcq_exam_benchmark
+from steelyard.evaluation.benchmarks.exams.layouts import exams
+from steelyard.evaluation.benchmarks.exams.mcq_exam_benchmark import mcq_exam_benchmark
 from steelyard.evaluation.evaluate import evaluate
 from steelyard.evaluation.statistics import wilson_interval
 from steelyard.evaluation.suite import evaluate_suite

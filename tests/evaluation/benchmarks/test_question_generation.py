@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from evaluation.benchmarks.chooser import Chooser, uniform
-from steelyard.evaluation.benchmarks import question_generation
-from steelyard.evaluation.benchmarks.mcq_exam_benchmark import mcq_exam_benchmark
-from steelyard.evaluation.benchmarks.question_generation import (
+from steelyard.evaluation.benchmarks.exams import question_generation
+from steelyard.evaluation.benchmarks.exams.mcq_exam_benchmark import mcq_exam_benchmark
+from steelyard.evaluation.benchmarks.exams.question_generation import (
     depends_on_context,
     fault_of,
     generate_questions,

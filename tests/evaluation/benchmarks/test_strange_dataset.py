@@ -10,10 +10,11 @@ import pytest
 from evaluation.benchmarks.chooser import Chooser, at_random, uniform
 from steelyard.contracts import Ask, Continuation, Generation, PromptStyle
 from steelyard.errors import InputError, UsageError
-from steelyard.evaluation.benchmarks import strange_prompts, strange_rules
-from steelyard.evaluation.benchmarks.strange_dataset import ITEMS_FILE, strange_dataset
-from steelyard.evaluation.benchmarks.strange_prompts import statement, verification_values
-from steelyard.evaluation.benchmarks.strange_rules import keeps, sound, words
+from steelyard.evaluation.benchmarks.strange import prompts as strange_prompts
+from steelyard.evaluation.benchmarks.strange import rules as strange_rules
+from steelyard.evaluation.benchmarks.strange.prompts import statement, verification_values
+from steelyard.evaluation.benchmarks.strange.rules import keeps, sound, words
+from steelyard.evaluation.benchmarks.strange.strange_dataset import ITEMS_FILE, strange_dataset
 from steelyard.evaluation.evaluate import evaluate
 from steelyard.evaluation.suite import evaluate_suite
 

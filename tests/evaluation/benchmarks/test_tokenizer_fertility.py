@@ -11,8 +11,8 @@ from scipy import stats
 
 from steelyard.contracts import ModelCard
 from steelyard.errors import InputError, UsageError
-from steelyard.evaluation.benchmarks import tokenizer_fertility as module
-from steelyard.evaluation.benchmarks.tokenizer_fertility import cuts, tokenizer_fertility, words_of
+from steelyard.evaluation.benchmarks.exams import tokenizer_fertility as module
+from steelyard.evaluation.benchmarks.exams.tokenizer_fertility import cuts, tokenizer_fertility, words_of
 
 
 @dataclass
