@@ -32,7 +32,13 @@ def retriever(request: pytest.FixtureRequest, tmp_path: Path) -> Retriever:
     embedder = WordEmbedder()
     made = DocumentIndex(tmp_path / "i", IndexSettings(embedder="words"), embedder)
     made.add(PASSAGES)
-    offered: dict[str, Any] = {"index": tmp_path / "i", "embedder": embedder}
+    offered: dict[str, Any] = {
+        "index": tmp_path / "i",
+        "embedder": embedder,
+        "retriever": made,
+        "queries": ["red wing", "calm sea"],
+        "contribution": lambda number, hit: 1.0,
+    }
     function = parts.load(request.param)
     given = [offered[name] for name in parts.inputs_of(function)]
     found: Retriever = function(*given, **parts.validate(request.param, ROWS[request.param]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from steelyard.contracts import Hit
@@ -22,13 +22,21 @@ def source_fingerprint(role: str, source: Any) -> str:
     return found
 
 
-def passages_fingerprint(passages: Sequence[Hit], settings: Mapping[str, Any] | None = None) -> str:
+def passages_fingerprint(passages: Iterable[Hit], settings: Mapping[str, Any] | None = None) -> str:
     """Content hash of passages, whatever their order, and of the settings of the search over them.
+
+    Passages are hashed one at a time and their hashes summed, so they need not be in memory together.
 
     >>> one, two = Hit("a", 0.0, "Wings."), Hit("b", 0.0, "Wheels.")
     >>> passages_fingerprint([one, two]) == passages_fingerprint([two, one])
     True
     """
-    rows = sorted([hit.id, hit.text, hit.source, hit.start, hit.end] for hit in passages)
-    text = json.dumps([rows, dict(settings or {})], sort_keys=True, ensure_ascii=False)
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+    total = 0
+    for hit in passages:
+        total += int.from_bytes(_digest([hit.id, hit.text, hit.source, hit.start, hit.end, dict(hit.metadata)]))
+    return _digest([total % 2**256, dict(settings or {})]).hex()[:32]
+
+
+def _digest(value: Any) -> bytes:
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
