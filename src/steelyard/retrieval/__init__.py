@@ -1,0 +1,1 @@
+"""Finding passages: documents in, chunks, indexes, retrievers and rerankers."""
