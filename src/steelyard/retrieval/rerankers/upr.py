@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from pydantic import PositiveInt
 
-from steelyard.contracts import Continuation, Hit, LanguageModel
+from steelyard.contracts import Continuation, Hit, LanguageModel, Score
 from steelyard.parts import part
 from steelyard.retrieval.rerankers.asking import score
 from steelyard.retrieval.rerankers.model_reranker import ModelReranker, Ranked
@@ -54,10 +55,20 @@ def upr(
 
     def rank(queries: Sequence[str], hits: Sequence[Sequence[Hit]]) -> Ranked:
         scores, cost = score(model, question_requests(asked, queries, hits), "upr")
-        means = iter(one.logprob / len(one.token_logprobs) for one in scores)
+        means = iter(question_mean(one) for one in scores)
         return Ranked([[next(means) for _ in each] for each in hits], cost)
 
     return ModelReranker("upr", rank, passage_words)
+
+
+def question_mean(score: Score) -> float:
+    r"""Mean log-likelihood of a question's tokens; tokens of mere white space in front of it do not count.
+
+    >>> question_mean(Score(-6.0, (-1.0, -2.0, -3.0), ("\n", "who", " is"), 7, False))
+    -2.5
+    """
+    start = next((i for i, token in enumerate(score.tokens) if token.strip()), 0)
+    return math.fsum(score.token_logprobs[start:]) / len(score.token_logprobs[start:])
 
 
 def question_requests(

@@ -1,0 +1,168 @@
+"""Candidates for rerankers: what BM25 finds for judged queries of Cranfield and CISI, and grades of orders."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from steelyard.contracts import Hit, Interval
+from steelyard.evaluation.statistics import mean_interval, paired_difference
+
+ROOT = Path(__file__).resolve().parents[2]
+DATA = Path(os.environ.get("STEELYARD_DATA", ROOT.parent / "shared" / "data"))
+COLLECTIONS = ("cranfield", "cisi")
+SHUFFLES = 50
+
+
+class Collection(NamedTuple):
+    """Judged queries by id, the grade of each relevant passage, and the passages."""
+
+    name: str
+    queries: dict[str, str]
+    grades: dict[str, dict[str, int]]
+    passages: list[Hit]
+
+
+def collection(name: str, data: Path = DATA) -> Collection:
+    """A collection with the queries that have a relevant passage, in the order of their file."""
+    folder = data / name
+
+    def records(file: str) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in (folder / file).read_text(encoding="utf-8").splitlines()]
+
+    grades: dict[str, dict[str, int]] = {}
+    for line in (folder / "qrels.tsv").read_text(encoding="utf-8").splitlines()[1:]:
+        query, passage, grade = line.split("\t")[:3]
+        if int(grade) > 0:
+            grades.setdefault(query, {})[passage] = int(grade)
+    passages = [Hit(one["_id"], 0.0, one["text"]) for one in records("corpus.jsonl") if one["text"].strip()]
+    queries = {one["_id"]: one["text"].strip(" .\n") for one in records("queries.jsonl") if one["_id"] in grades}
+    return Collection(name, queries, grades, passages)
+
+
+class BM25:
+    """bm25s' Lucene variant over one collection, as a retriever."""
+
+    def __init__(self, passages: Sequence[Hit]) -> None:
+        import bm25s
+        import Stemmer
+
+        self.passages = list(passages)
+        self.stemmer = Stemmer.Stemmer("english")
+        self.index = bm25s.BM25(method="lucene", k1=1.2, b=0.75)
+        self.index.index(self.tokens([hit.text for hit in passages]), show_progress=False)
+
+    def tokens(self, texts: Sequence[str]) -> Any:
+        import bm25s
+
+        return bm25s.tokenize(list(texts), stopwords="en", stemmer=self.stemmer, show_progress=False)
+
+    def search(self, queries: Sequence[str], k: int = 10) -> list[list[Hit]]:
+        found = self.index.retrieve(self.tokens(queries), k=k, show_progress=False)
+        return [
+            [replace(self.passages[number], score=score) for number, score in zip(numbers, scores, strict=True)]
+            for numbers, scores in zip(found.documents.tolist(), found.scores.tolist(), strict=True)
+        ]
+
+    def add(self, documents: Sequence[Hit]) -> None:
+        raise NotImplementedError("fixed when it is made")
+
+    def delete(self, ids: Sequence[str]) -> None:
+        raise NotImplementedError("fixed when it is made")
+
+
+def ndcg(grades: Mapping[str, Mapping[str, int]], ids: Mapping[str, Sequence[str]], k: int = 10) -> np.ndarray:
+    """nDCG@k of each query of ``ids`` by ir-measures; ``ids`` are best first."""
+    import ir_measures
+
+    judged = [ir_measures.Qrel(query, passage, grade) for query in ids for passage, grade in grades[query].items()]
+    run = [
+        ir_measures.ScoredDoc(query, passage, -float(place))
+        for query, each in ids.items()
+        for place, passage in enumerate(each)
+    ]
+    values = {one.query_id: one.value for one in ir_measures.iter_calc([ir_measures.nDCG @ k], judged, run)}
+    return np.array([values[query] for query in ids])
+
+
+def random_orders(
+    grades: Mapping[str, Mapping[str, int]], ids: Mapping[str, Sequence[str]], shuffles: int = SHUFFLES
+) -> np.ndarray:
+    """nDCG@10 of each query in random order, the mean over ``shuffles`` seeded orders."""
+    return np.mean(
+        [
+            ndcg(grades, {query: random.Random(seed).sample(list(each), len(each)) for query, each in ids.items()})
+            for seed in range(shuffles)
+        ],
+        axis=0,
+    )
+
+
+class Compared(NamedTuple):
+    """nDCG@10 of each query for several orders of the same candidates, over all collections."""
+
+    values: dict[str, np.ndarray]
+
+    def mean(self, order: str) -> Interval:
+        return mean_interval(self.values[order], bounds=(0.0, 1.0))
+
+    def means(self) -> dict[str, Interval]:
+        return {f"nDCG@10 {order}": self.mean(order) for order in self.values}
+
+    def gain(self, order: str, over: str) -> Interval:
+        return paired_difference(self.values[order], self.values[over])
+
+
+class Candidates(NamedTuple):
+    """Queries of one collection with BM25's hits."""
+
+    collection: Collection
+    queries: dict[str, str]
+    hits: list[list[Hit]]
+
+    def ids(self, hits: Sequence[Sequence[Hit]]) -> dict[str, list[str]]:
+        return {query: [hit.id for hit in each] for query, each in zip(self.queries, hits, strict=True)}
+
+
+def candidates(name: str, queries: int, k: int, data: Path = DATA) -> Candidates:
+    """The first ``queries`` judged queries of a collection with BM25's ``k`` best passages."""
+    made = collection(name, data)
+    chosen = dict(list(made.queries.items())[:queries])
+    return Candidates(made, chosen, BM25(made.passages).search(list(chosen.values()), k))
+
+    def reranked(self, reranker: Any) -> list[list[Hit]]:
+        return reranker.rerank_all(list(self.queries.values()), self.hits)
+
+
+Rerank = Callable[[Candidates], Sequence[Sequence[Hit]]]
+QUERIES, WORDS = 5, 40
+"""Queries of each collection, and words shown of a passage: minutes on a busy core."""
+
+
+def facts(k: int, words: int = WORDS) -> dict[str, str]:
+    """What evidence says of model and data."""
+    return {
+        "model": "SmolLM2-135M-Instruct",
+        "data": f"Cranfield and CISI, {QUERIES} judged queries each, BM25's {k} best, {words} words shown of each",
+        "seeds": f"random orders: 0 to {SHUFFLES - 1}",
+    }
+
+
+def compare(orders: Mapping[str, Rerank], *, queries: int = QUERIES, k: int = 10) -> Compared:
+    """BM25, random order and ``orders`` on the same candidates of both collections."""
+    values: dict[str, list[np.ndarray]] = {}
+    for name in COLLECTIONS:
+        given = candidates(name, queries, k)
+        grades = given.collection.grades
+        values.setdefault("bm25", []).append(ndcg(grades, given.ids(given.hits)))
+        values.setdefault("random", []).append(random_orders(grades, given.ids(given.hits)))
+        for order, rerank in orders.items():
+            values.setdefault(order, []).append(ndcg(grades, given.ids(rerank(given))))
+    return Compared({order: np.concatenate(parts) for order, parts in values.items()})
