@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ from steelyard.models.requests import encode_prompt, sampling_each
 
 if TYPE_CHECKING:
     import torch
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,11 +164,18 @@ class ForwardCounts:
 
 @contextmanager
 def forward_counts(model: LanguageModel) -> Iterator[ForwardCounts]:
-    """Count the forward passes of open weights while the block runs; of other models none are seen."""
+    """Count the forward passes of open weights while the block runs; of other models none are seen.
+
+    What an engine finds out about its module by trying, once, is found out before.
+    """
     counts = ForwardCounts()
     if not isinstance(model, OpenWeights):
         yield counts
         return
+
+    engine = getattr(model, "engine", None)
+    if engine is not None:
+        _log.debug("%s: masks %s, plain head %s", model.card.name, engine.takes_masks, engine.plain_head)
 
     def count(_: torch.nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
         for ids in (*arguments, *(named.get(name) for name in ("input_ids", "decoder_input_ids"))):
