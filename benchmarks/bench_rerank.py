@@ -21,6 +21,8 @@ import os
 import statistics
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -132,18 +134,18 @@ def main() -> None:
     ]
     print(f"{len(queries)} queries, {options.hits} passages each, up to {options.words} words\n")
     print("| part, loop | ratio | tokens | order |\n|---|---|---|---|")
+    shared = [[replace(hit, id=f"{q}/{hit.id}") for hit in hits[0]] for q in range(len(queries))]
+    cases: list[tuple[str, Any, Any, Lists]] = [
+        ("upr", upr, upr_loop, hits),
+        ("upr, all queries on the same passages", upr, upr_loop, shared),
+        ("prp", pairwise_ranking_prompting, prp_loop, hits),
+    ]
     for batch, loop_name in ((1, "one by one"), (options.batch, f"{options.batch} at a time")):
         score = looped(model, batch)
-        for name, made, loop in (("upr", upr, upr_loop), ("prp", pairwise_ranking_prompting, prp_loop)):
+        for name, made, loop, lists in cases:
             reranker = made(model, passage_words=options.words)
-            bench(
-                f"{name}, {loop_name}",
-                reranker,
-                lambda loop=loop, score=score: loop(score, queries, hits),
-                queries,
-                hits,
-                options.rounds,
-            )
+            work = partial(loop, score, queries, lists)
+            bench(f"{name}; {loop_name}", reranker, work, queries, lists, options.rounds)
 
 
 if __name__ == "__main__":
