@@ -14,6 +14,7 @@ import numpy as np
 
 from steelyard.contracts import Hit, Interval
 from steelyard.evaluation.statistics import mean_interval, paired_difference
+from steelyard.retrieval.rerankers.template import first_words
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = Path(os.environ.get("STEELYARD_DATA", ROOT.parent / "shared" / "data"))
@@ -130,15 +131,15 @@ class Candidates(NamedTuple):
     def ids(self, hits: Sequence[Sequence[Hit]]) -> dict[str, list[str]]:
         return {query: [hit.id for hit in each] for query, each in zip(self.queries, hits, strict=True)}
 
+    def reranked(self, reranker: Any) -> list[list[Hit]]:
+        return reranker.rerank_all(list(self.queries.values()), self.hits)
+
 
 def candidates(name: str, queries: int, k: int, data: Path = DATA) -> Candidates:
     """The first ``queries`` judged queries of a collection with BM25's ``k`` best passages."""
     made = collection(name, data)
     chosen = dict(list(made.queries.items())[:queries])
     return Candidates(made, chosen, BM25(made.passages).search(list(chosen.values()), k))
-
-    def reranked(self, reranker: Any) -> list[list[Hit]]:
-        return reranker.rerank_all(list(self.queries.values()), self.hits)
 
 
 Rerank = Callable[[Candidates], Sequence[Sequence[Hit]]]
@@ -155,14 +156,37 @@ def facts(k: int, words: int = WORDS) -> dict[str, str]:
     }
 
 
-def compare(orders: Mapping[str, Rerank], *, queries: int = QUERIES, k: int = 10) -> Compared:
-    """BM25, random order and ``orders`` on the same candidates of both collections."""
+def planted(queries: int = 2 * QUERIES, k: int = 10, words: int = WORDS, data: Path = DATA) -> Candidates:
+    """Questions of XQuAD, each with its paragraph among others drawn at random; seed 0.
+
+    Only questions whose answer stands among the first ``words`` words, since no more is shown.
+    """
+    articles = json.loads((data / "xquad" / "xquad.en.json").read_text(encoding="utf-8"))["data"]
+    paragraphs = [(a, p) for a, article in enumerate(articles) for p in article["paragraphs"]]
+    draw = random.Random(0)
+    asked, grades, hits = {}, {}, []
+    for number in draw.sample(range(len(paragraphs)), len(paragraphs)):
+        article, paragraph = paragraphs[number]
+        shown = first_words(paragraph["context"], words)
+        fits = [q for q in paragraph["qas"] if q["answers"][0]["answer_start"] + 20 < len(shown)]
+        if not fits or len(asked) == queries:
+            continue
+        others = [n for n, (other, _) in enumerate(paragraphs) if other != article]
+        places = [number, *draw.sample(others, k - 1)]
+        draw.shuffle(places)
+        asked[fits[0]["id"]] = fits[0]["question"]
+        grades[fits[0]["id"]] = {str(number): 1}
+        hits.append([Hit(str(n), 0.0, paragraphs[n][1]["context"]) for n in places])
+    return Candidates(Collection("xquad", asked, grades, []), asked, hits)
+
+
+def compare(orders: Mapping[str, Rerank], *, k: int = 10, given: Sequence[Candidates] = ()) -> Compared:
+    """The order given, random order and ``orders`` on the same candidates, BM25's where none are ``given``."""
     values: dict[str, list[np.ndarray]] = {}
-    for name in COLLECTIONS:
-        given = candidates(name, queries, k)
-        grades = given.collection.grades
-        values.setdefault("bm25", []).append(ndcg(grades, given.ids(given.hits)))
-        values.setdefault("random", []).append(random_orders(grades, given.ids(given.hits)))
+    for one in given or [candidates(name, QUERIES, k) for name in COLLECTIONS]:
+        grades = one.collection.grades
+        values.setdefault("given" if given else "bm25", []).append(ndcg(grades, one.ids(one.hits)))
+        values.setdefault("random", []).append(random_orders(grades, one.ids(one.hits)))
         for order, rerank in orders.items():
-            values.setdefault(order, []).append(ndcg(grades, given.ids(rerank(given))))
+            values.setdefault(order, []).append(ndcg(grades, one.ids(rerank(one))))
     return Compared({order: np.concatenate(parts) for order, parts in values.items()})
