@@ -21,26 +21,43 @@ if TYPE_CHECKING:
     from steelyard.cli.recipes import run as run
     from steelyard.compression.verb import compress as compress
     from steelyard.evaluation.ranking.verb import rank as rank
-    from steelyard.evaluation.recorded import compare_recorded as compare
+    from steelyard.evaluation.recorded_comparison import compare_recorded as compare
     from steelyard.evaluation.verb import evaluate_any as eval
     from steelyard.models.pull import pull as pull
     from steelyard.reporting.report import report as report
+    from steelyard.retrieval.verb import index as index
+    from steelyard.retrieval.verb import search as search
     from steelyard.serving.server import serve as serve
     from steelyard.systems.loading import load as load
     from steelyard.tuning.tune import tune as tune
 
 __version__ = "0.1.0"
-__all__ = ["compare", "compress", "eval", "load", "pull", "rank", "report", "run", "serve", "tune"]
+__all__ = [
+    "compare",
+    "compress",
+    "eval",
+    "index",
+    "load",
+    "pull",
+    "rank",
+    "report",
+    "run",
+    "search",
+    "serve",
+    "tune",
+]
 
 _VERBS = {
-    "compare": "steelyard.evaluation.recorded:compare_recorded",
+    "compare": "steelyard.evaluation.recorded_comparison:compare_recorded",
     "compress": "steelyard.compression.verb:compress",
     "eval": "steelyard.evaluation.verb:evaluate_any",
+    "index": "steelyard.retrieval.verb:index",
     "load": "steelyard.systems.loading:load",
     "pull": "steelyard.models.pull:pull",
     "rank": "steelyard.evaluation.ranking.verb:rank",
     "report": "steelyard.reporting.report:report",
     "run": "steelyard.cli.recipes:run",
+    "search": "steelyard.retrieval.verb:search",
     "serve": "steelyard.serving.server:serve",
     "tune": "steelyard.tuning.tune:tune",
 }

@@ -11,7 +11,10 @@ import pytest
 
 import steelyard
 
-VERBS = ("pull", "tune", "eval", "compare", "rank", "compress", "report", "serve", "parts", "run")
+VERBS = (
+    *("pull", "tune", "eval", "compare", "rank", "compress", "index", "search"),
+    *("report", "serve", "parts", "run"),
+)
 COMMAND = [sys.executable, "-c", "from steelyard.cli.main import main; main()"]
 
 

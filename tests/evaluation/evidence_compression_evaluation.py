@@ -16,9 +16,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from evidence_record import FOLDER, Claim, write_evidence
-from steelyard.evaluation.benchmarks.arithmetic_coding import compress, decompress
-from steelyard.evaluation.benchmarks.compression_evaluation import compression_evaluation
-from steelyard.evaluation.benchmarks.dated_documents import Document
+from steelyard.evaluation.benchmarks.compression.arithmetic_coding import compress, decompress
+from steelyard.evaluation.benchmarks.compression.compression_evaluation import compression_evaluation
+from steelyard.evaluation.benchmarks.compression.dated_documents import Document
 from steelyard.evaluation.statistics import paired_difference
 from steelyard.models.loading import load_model
 

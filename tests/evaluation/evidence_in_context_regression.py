@@ -6,13 +6,13 @@ import time
 
 from evidence_record import Claim, write_evidence
 from steelyard.contracts import Interval
-from steelyard.evaluation.benchmarks.cumulative_regret import fit_shapes
-from steelyard.evaluation.benchmarks.in_context_regression import (
+from steelyard.evaluation.benchmarks.regression.cumulative_regret import fit_shapes
+from steelyard.evaluation.benchmarks.regression.in_context_regression import (
     MODEL,
     in_context_regression,
     regret_curves,
 )
-from steelyard.evaluation.benchmarks.numeric_regressors import regressors
+from steelyard.evaluation.benchmarks.regression.numeric_regressors import regressors
 from steelyard.models.loading import load_model
 
 FUNCTIONS = ("linear-1-of-1", "linear-1-of-2", "friedman-1", "friedman-2", "original-1")

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from evidence_record import Claim, write_evidence
-from steelyard.evaluation.benchmarks.judge_free_ngram_benchmark import AnswerScorer
-from steelyard.evaluation.benchmarks.ngram_distribution import NgramDistribution
+from steelyard.evaluation.benchmarks.open_ended.judge_free_ngram_benchmark import AnswerScorer
+from steelyard.evaluation.benchmarks.open_ended.ngram_distribution import NgramDistribution
 
 HERE = Path(__file__).parent
 FIXTURE = HERE / "fixtures" / "judge-free-ngram-benchmark"

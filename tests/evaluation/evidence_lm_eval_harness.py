@@ -13,10 +13,10 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
-from evaluation.harness.harness_peer import THEIR_FILES, Compared, Shortening, compared, pair
+from evaluation.benchmarks.harness.harness_peer import THEIR_FILES, Compared, Shortening, compared, pair
 from evidence_record import Claim, write_evidence
+from steelyard.evaluation.benchmarks.harness.logs import write_logs
 from steelyard.evaluation.evaluate import evaluate
-from steelyard.evaluation.harness.logs import write_logs
 from steelyard.models.loading import load_model
 
 DATA = Path(os.environ.get("STEELYARD_DATA", Path(__file__).resolve().parents[3] / "shared" / "data"))

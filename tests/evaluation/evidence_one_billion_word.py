@@ -2,7 +2,7 @@
 
     python -m tests.evidence one-billion-word        # some minutes
 
-WikiText-2 (validation) split at " . " into sentences: 20 shards, the last of them held out in 4 parts. The full
+WikiText-2 (validation) split at " . " into sentences: 40 shards, the last of them held out in 4 parts. The full
 benchmark is not at hand, so its perplexity of 67.6 is not measured.
 """
 
@@ -15,14 +15,14 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from evidence_record import FOLDER, Claim, write_evidence
-from steelyard.evaluation.benchmarks.lm_interpolation_ensemble import lm_interpolation_ensemble
-from steelyard.evaluation.benchmarks.one_billion_word import one_billion_word, train_baseline
-from steelyard.evaluation.benchmarks.sentence_corpus import prepare_corpus
-from steelyard.evaluation.benchmarks.word_logprobs import perplexity_interval, word_logprobs
+from steelyard.evaluation.benchmarks.words.lm_interpolation_ensemble import Member, interpolate
+from steelyard.evaluation.benchmarks.words.one_billion_word import one_billion_word, train_baseline
+from steelyard.evaluation.benchmarks.words.sentence_corpus import prepare_corpus
+from steelyard.evaluation.benchmarks.words.word_logprobs import perplexity_interval, word_logprobs
 from steelyard.models.loading import load_model
 
 DATA = Path(os.environ.get("STEELYARD_DATA", FOLDER.parents[1] / "shared" / "data"))
-SIZES = {"shards": 20, "heldout_parts": 4}
+SIZES = {"shards": 40, "heldout_parts": 4}
 
 
 def main() -> None:
@@ -44,7 +44,8 @@ def main() -> None:
         for line in corpus.heldout[0][:60]
         for k in range(5)
     )
-    tuned = lm_interpolation_ensemble([baseline, smollm2], corpus.heldout[1], corpus.heldout[1])
+    tune = [word_logprobs(model, corpus.heldout[1]) for model in (baseline, smollm2)]
+    tuned = interpolate([Member(words, words) for words in tune])
     mine = found.values["baseline"].value
     write_evidence(
         "one-billion-word",

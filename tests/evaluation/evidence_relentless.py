@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 
 from evidence_record import Claim, write_evidence
-from steelyard.evaluation.benchmarks.graded_relations import read_relations, spearman_interval
-from steelyard.evaluation.benchmarks.relentless import HEADER, relentless
+from steelyard.evaluation.benchmarks.relations.graded_relations import read_relations, spearman_interval
+from steelyard.evaluation.benchmarks.relations.relentless import HEADER, relentless
 from steelyard.models.loading import load_model
 
 FIXTURE = Path(__file__).parent / "fixtures" / "relentless"

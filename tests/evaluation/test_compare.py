@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -109,3 +110,39 @@ def test_evaluations_bring_metric_names_and_task(make_task: Any, mixed_rows: Any
     other = evaluate(table_model({}), make_task(mixed_rows[:3], name="other"))
     with pytest.raises(UsageError, match="'task' and 'other' are different tasks"):
         compare(one, other)
+
+
+def test_pairs_are_counted_and_the_detectable_difference_follows_from_their_spread() -> None:
+    a, b = [1] * 18 + [0] * 2, [0] * 10 + [1] * 8 + [0, 1]
+    found = compare(results(a), results(b), "accuracy")
+    assert found.counts == (8, 10, 1, 1)
+    spread = float(np.std(np.array(a) - np.array(b), ddof=1))
+    assert found.sd == pytest.approx(spread)
+    assert found.detectable == pytest.approx((1.959964 + 0.841621) * spread / 20**0.5, rel=1e-6)
+    same = compare(results(a), results(a), "accuracy")
+    assert (same.sd, same.detectable) == (None, None)
+    assert compare(results([0.5, 0.2]), results([0.1, 0.9]), "accuracy").counts is None
+
+
+def test_a_detectable_difference_is_found_as_often_as_its_power_says() -> None:
+    rng = np.random.default_rng(3)
+    shown = 0
+    for _ in range(30):
+        noise = rng.normal(0, 1.0, 80)
+        found = compare(results(np.zeros(80)), results(noise), "accuracy")
+        assert found.detectable is not None
+        shifted = compare(results(np.zeros(80)), results(noise - found.detectable), "accuracy")
+        shown += shifted.different
+    assert 18 <= shown <= 29  # 24 in expectation
+
+
+def test_groups_are_compared_and_corrected_together() -> None:
+    a, b = [1] * 12 + [1, 0] * 6, [0] * 12 + [0, 1] * 6
+    one, two = results(a), results(b)
+    split = [replace(r, group="easy" if i < 12 else "hard") for i, r in enumerate(one)]
+    other = [replace(r, group="easy" if i < 12 else "hard") for i, r in enumerate(two)]
+    easy, hard = compare(split, other, "accuracy").groups
+    assert (easy.group, easy.difference.value, easy.difference.n) == ("easy", 1.0, 12)
+    assert easy.p_value == pytest.approx(2 * mcnemar_exact([1] * 12, [0] * 12))
+    assert (hard.difference.value, hard.p_value) == (0.0, 1.0)
+    assert compare(one, two, "accuracy").groups == ()

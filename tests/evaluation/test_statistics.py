@@ -213,3 +213,10 @@ def test_summaries() -> None:
     assert one["byte_perplexity"] == Interval(4.0, 1.0, math.inf, 1)
     with pytest.raises(ValueError, match="no denominator"):
         summarise_marks([Marks({"r": 1.0}, weights={"r": 2}), Marks({"r": 1.0})], [1, 1])
+
+
+def test_nearly_equal_values_have_a_finite_interval() -> None:
+    value, low, high, _ = mean_interval([1.0, 1.0 + 1e-160, 1.0, 1.0 + 2e-16])
+    assert low <= value <= high
+    value, low, high, _ = mean_interval([1e-200, 2e-200, 1e-200])
+    assert low <= value <= high

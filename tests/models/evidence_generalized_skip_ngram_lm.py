@@ -19,8 +19,8 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from evidence_record import FOLDER, Claim, write_evidence
-from steelyard.evaluation.benchmarks.lm_interpolation_ensemble import perplexity_drop
-from steelyard.evaluation.benchmarks.word_logprobs import perplexity_interval, word_logprobs
+from steelyard.evaluation.benchmarks.words.lm_interpolation_ensemble import perplexity_drop
+from steelyard.evaluation.benchmarks.words.word_logprobs import perplexity_interval, word_logprobs
 from steelyard.models.ngrams.generalized_skip_ngram_lm import generalized_skip_ngram_lm
 
 DATA = Path(os.environ.get("STEELYARD_DATA", FOLDER.parents[1] / "shared" / "data"))

@@ -2,56 +2,15 @@
 
 from __future__ import annotations
 
-import re
 import time
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
+from reporting.browser import HOSTILE, wait_for_count
 from reporting.example_record import make_record
-from steelyard.reporting.html import write_report
 
 pytestmark = pytest.mark.browser
-
-HOSTILE = "</script><script>window.hit=1</script><!--<img src=x onerror='window.hit=1'>\u2028\u2029{{7*7}}"
-
-
-class Opened(NamedTuple):
-    """A page with what it logged and asked for."""
-
-    page: Any
-    log: list[str]
-    requests: list[str]
-
-
-@pytest.fixture
-def open_report(chromium: Any, tmp_path: Path) -> Iterator[Any]:
-    """Opens a record's report from disk; at the end nothing may have been logged or requested."""
-    opened: list[Opened] = []
-
-    def open_record(record: dict[str, Any], width: int = 1280, **options: Any) -> Any:
-        file = write_report(record, tmp_path / f"report-{len(opened)}.html")
-        page = chromium.new_page(viewport={"width": width, "height": 900}, **options)
-        entry = Opened(page, [], [])
-        page.on("console", lambda message: entry.log.append(message.text))
-        page.on("pageerror", lambda error: entry.log.append(str(error)))
-        page.on("request", lambda request: entry.requests.append(request.url))
-        page.goto(file.as_uri())
-        opened.append(entry)
-        return page
-
-    yield open_record
-    for entry in opened:
-        assert entry.log == []
-        assert len(entry.requests) == 1
-        assert entry.requests[0].startswith("file:")
-        entry.page.close()
-
-
-def wait_for_count(page: Any, text: str) -> None:
-    page.locator("#count", has_text=re.compile(f"^{text}")).wait_for(timeout=10_000)
 
 
 def names(page: Any) -> list[str]:

@@ -5,7 +5,7 @@ import pytest
 from rich.console import Console
 
 from steelyard.errors import InputError
-from steelyard.reporting.terminal import show_comparison, show_record, show_runs
+from steelyard.reporting.terminal import show_record, show_runs
 
 
 def printed(show: Any, value: Any, **options: Any) -> str:
@@ -62,25 +62,3 @@ def test_runs() -> None:
     assert "2026-11-23 09:14:05 UTC" in text
     assert "It [works]." in text
     assert printed(show_runs, []).strip() == "no runs yet"
-
-
-def test_comparison() -> None:
-    interval = {"value": 0.6, "low": 0.5, "high": 0.7, "n": 100}
-    text = printed(
-        show_comparison,
-        {
-            "names": ["a", "b"],
-            "metric": "accuracy",
-            "first": interval,
-            "second": dict(interval, value=0.55),
-            "difference": {"value": 0.05, "low": -0.02, "high": 0.12, "n": 100},
-            "p_value": 0.2,
-            "test": "exact McNemar",
-            "n": 100,
-            "verdict": "no difference is shown",
-        },
-    )
-    assert "60.0% [50.0, 70.0]" in text
-    assert "+5.0 [−2.0, +12.0] points" in text
-    assert "exact McNemar test" in text
-    assert "no difference is shown" in text

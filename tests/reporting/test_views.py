@@ -3,6 +3,7 @@ from typing import Any
 import pytest
 
 from steelyard.reporting import views
+from steelyard.reporting.methods import statistics_text
 
 
 def view(record: dict[str, Any], name: str) -> views.CandidateView:
@@ -108,7 +109,7 @@ def test_ratios_name_their_reference(record: dict[str, Any]) -> None:
     reference = views.reference_of(record, found)
     assert reference is not None
     assert reference.id == "c01"
-    assert "(plain, zero-shot)" in views.statistics_text("tune", reference.short)[-1]
+    assert "(plain, zero-shot)" in statistics_text("tune", reference.short)[-1]
     named = views.reference_of({**record, "reference": "c09"}, found)
     assert named is not None
     assert named.id == "c09"

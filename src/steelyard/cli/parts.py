@@ -9,6 +9,8 @@ import typer
 from steelyard.cli.console import JsonFlag, console, print_json
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from steelyard.parts import PartInfo
 
 
@@ -39,14 +41,22 @@ def command(
     if json:
         print_json([part.to_record() for part in found])
         return
-    from rich.table import Table
+    _list(found)
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for header in ("part", "kind", "room", "status", "what it does"):
-        table.add_column(header, overflow="fold")
+
+def _list(found: Sequence[PartInfo]) -> None:
+    """Two lines a part, so that names stay whole on a narrow terminal."""
+    from rich.padding import Padding
+    from rich.text import Text
+
+    out = console()
     for part in found:
-        table.add_row(part.name, part.kind, part.room, part.status, part.summary)
-    console().print(table)
+        line = Text.assemble((part.name, "bold"), (f"  {part.kind}, {part.status}", "dim"))
+        out.print(line, soft_wrap=True)
+        if out.is_terminal:
+            out.print(Padding(Text(part.summary), (0, 0, 0, 4)))
+        else:
+            out.print(Text(f"    {part.summary}"), soft_wrap=True)
 
 
 def _show(info: PartInfo) -> None:

@@ -37,12 +37,14 @@ def command(
     shots: Annotated[int | None, typer.Option(min=0, help="Solved examples shown before each question.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the choice of examples.")] = None,
     samples: Annotated[int | None, typer.Option(min=1, help="Only the first so many samples.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Write the HTML report here.")] = None,
     store: StoreOption = None,
     json: JsonFlag = False,
 ) -> None:
     """Rank systems on a task: by gold answers, by judges, or by each other's answers alone."""
     from steelyard.evaluation.ranking.verb import rank
-    from steelyard.reporting.leaderboard import show_leaderboard
+    from steelyard.reporting.report import report
+    from steelyard.reporting.terminal import show_record
 
     with progress() as bars:
         found = rank(
@@ -58,7 +60,10 @@ def command(
             shots=shots,
             seed=seed,
         )
+    record = report(found.run_id, out=out, store=store)
     if json:
-        print_json(found.record)
-    else:
-        show_leaderboard(found.record, console())
+        print_json(record)
+        return
+    show_record(record, console())
+    if out is not None:
+        console().print(f"report: {out}", markup=False, soft_wrap=True)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -39,7 +39,8 @@ class BenchmarkTask:
         higher_is_better: Whether more of ``metric`` is better.
         settings: What else distinguishes this task from others of the same rows, JSON-ready.
         summary: Marks and weights to intervals; :func:`summarise_marks` (plain metrics within 0 and 1) by default.
-        few_shot: Whether examples may be drawn from the rows, which must then be rows of a task file.
+        few_shot: Whether examples may be drawn from the rows, which must then be rows of a task file. Where not,
+            shots are refused, or passed over if None: for a task that a suite measures beside others.
         source: How a command line names it; filled in when it is opened by name.
     """
 
@@ -53,7 +54,7 @@ class BenchmarkTask:
     higher_is_better: bool = True
     settings: Mapping[str, Any] = field(default_factory=dict)
     summary: Callable[[Sequence[Marks], Sequence[float]], dict[str, Interval]] = summarise_marks
-    few_shot: bool = False
+    few_shot: bool | None = False
     source: str = ""
 
     @cached_property
@@ -80,6 +81,8 @@ class BenchmarkTask:
 
     def resolved(self, style: PromptStyle) -> PromptStyle:
         """The style with its examples drawn; UsageError where this benchmark's prompts leave no room for them."""
+        if self.few_shot is None:
+            style = replace(style, shots=0, examples=())
         if (style.shots or style.examples) and not self.few_shot:
             raise UsageError(f"{self.name} asks with prompts of its own; shots do not apply to it")
         if style not in self._resolved:

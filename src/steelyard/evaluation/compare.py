@@ -6,17 +6,50 @@ print(comparison.verdict)
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from steelyard.contracts import Interval, Result
 from steelyard.errors import UsageError
 from steelyard.evaluation.evaluate import Evaluation
-from steelyard.evaluation.significance import mcnemar_exact, permutation_test
-from steelyard.evaluation.statistics import is_binary, paired_difference
+from steelyard.evaluation.significance import (
+    holm,
+    mcnemar_exact,
+    minimum_detectable_difference,
+    permutation_test,
+)
+from steelyard.evaluation.statistics import is_binary, paired_difference, standard_error
 from steelyard.evaluation.summary import summarise_marks
+
+POWER = 0.8
+"""Chance of showing a difference of the size that a comparison calls detectable."""
+
+Pairs = Sequence[tuple[Result, Result]]
+
+
+class PairCounts(NamedTuple):
+    """Samples by who was right, for 0/1 values; ``first`` and ``second`` are the discordant pairs."""
+
+    both: int
+    first: int
+    second: int
+    neither: int
+
+
+@dataclass(frozen=True)
+class GroupDifference:
+    """Both systems in one group of samples; the p-values of all groups are corrected together (Holm)."""
+
+    group: str
+    first: Interval
+    second: Interval
+    difference: Interval
+    p_value: float
 
 
 @dataclass(frozen=True)
@@ -26,6 +59,10 @@ class Comparison:
     ``difference`` is first minus second; ``first`` and ``second`` are both systems' means on the shared
     samples. ``only_first`` and ``only_second`` count samples that the other lacks. ``different`` says whether
     the test supports a difference at ``alpha``; ``verdict`` puts it in words.
+
+    ``sd`` is the standard deviation of the paired differences and ``detectable`` the smallest true difference that
+    as many samples with this spread would show with probability :data:`POWER`: a smaller one may well be there
+    and not be seen. It is not known (None) where the two never differ. ``counts`` are given for 0/1 values.
     """
 
     metric: str
@@ -40,6 +77,10 @@ class Comparison:
     alpha: float = 0.05
     only_first: int = 0
     only_second: int = 0
+    sd: float | None = None
+    detectable: float | None = None
+    counts: PairCounts | None = None
+    groups: tuple[GroupDifference, ...] = ()
 
 
 def compare(
@@ -75,14 +116,10 @@ def compare(
     higher = _direction(first, metric) if higher_is_better is None else higher_is_better
     names = names or _names(first, second)
     pairs, only_first, only_second = _shared(first, second, metric)
-    a = np.array([one.marks.values[metric] for one, _ in pairs])
-    b = np.array([two.marks.values[metric] for _, two in pairs])
-    weights = np.array([one.weight * one.marks.weights.get(metric, 1.0) for one, _ in pairs])
+    a, b, weights = _values(pairs, metric)
     difference = paired_difference(a, b, weights, level=1 - alpha)
-    if is_binary(a, b) and bool(np.all(weights == weights[0])):
-        test, p_value = "exact McNemar", mcnemar_exact(a, b)
-    else:
-        test, p_value = "sign-flip permutation", permutation_test((a - b) * weights / weights.mean(), seed=seed)
+    test, p_value = _test(a, b, weights, seed)
+    sd = standard_error(a - b, weights) * math.sqrt(len(pairs)) if len(pairs) > 1 else 0.0
     different = p_value <= alpha
     return Comparison(
         metric=metric,
@@ -97,6 +134,48 @@ def compare(
         alpha=alpha,
         only_first=only_first,
         only_second=only_second,
+        sd=sd or None,
+        detectable=minimum_detectable_difference(len(pairs), sd, power=POWER, alpha=alpha) if sd else None,
+        counts=_counts(a, b) if is_binary(a, b) else None,
+        groups=_groups(pairs, metric, alpha, seed),
+    )
+
+
+def _values(pairs: Pairs, metric: str) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    a = np.array([one.marks.values[metric] for one, _ in pairs])
+    b = np.array([two.marks.values[metric] for _, two in pairs])
+    return a, b, np.array([one.weight * one.marks.weights.get(metric, 1.0) for one, _ in pairs])
+
+
+def _test(
+    a: NDArray[np.float64], b: NDArray[np.float64], weights: NDArray[np.float64], seed: int
+) -> tuple[str, float]:
+    """The name of the paired test that suits the values, and its p-value."""
+    if is_binary(a, b) and bool(np.all(weights == weights[0])):
+        return "exact McNemar", mcnemar_exact(a, b)
+    return "sign-flip permutation", permutation_test((a - b) * weights / weights.mean(), seed=seed)
+
+
+def _counts(a: NDArray[np.float64], b: NDArray[np.float64]) -> PairCounts:
+    return PairCounts(
+        int(((a == 1) & (b == 1)).sum()), int((a > b).sum()), int((a < b).sum()), int(((a == 0) & (b == 0)).sum())
+    )
+
+
+def _groups(pairs: Pairs, metric: str, alpha: float, seed: int) -> tuple[GroupDifference, ...]:
+    names = sorted({one.group for one, _ in pairs if one.group})
+    members = [[pair for pair in pairs if pair[0].group == name] for name in names]
+    values = [_values(inside, metric) for inside in members]
+    p_values = holm([_test(*columns, seed)[1] for columns in values])
+    return tuple(
+        GroupDifference(
+            name,
+            _mean([one for one, _ in inside], metric, 1 - alpha),
+            _mean([two for _, two in inside], metric, 1 - alpha),
+            paired_difference(*columns, level=1 - alpha),
+            p_value,
+        )
+        for name, inside, columns, p_value in zip(names, members, values, p_values, strict=True)
     )
 
 

@@ -9,6 +9,7 @@ a better one gets a new name. What cannot be found is the empty string, which no
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable, Mapping
 
 from steelyard.errors import UsageError
@@ -23,6 +24,17 @@ _LETTER_STATED = re.compile(
 )
 _LETTER_ALONE = re.compile(r"^\W*([A-Z])(?:[\s.,:;)\]*]|$)")
 _LETTER_BRACKETED = re.compile(r"[\(\[]([A-Z])[\)\]]")
+_OPENING = r"\s*[:,]?\s*(?:選項|选项|選|选)?\s*[*(\[「『\"'<]*\s*"
+_ZH_STATED = re.compile(
+    r"(?:答案|正解|正確選項|正确选项)(?:應該|应该|應當|應|应)?(?:就是|是|為|为|選|选)?"
+    + _OPENING
+    + r"([A-Z])(?![A-Za-z])"
+)
+_ZH_CHOSEN = re.compile(r"(?<!不)(?<!不應)(?<!不能)(?:選擇|选择|選|选)" + _OPENING + r"([A-Z])(?![A-Za-z])")
+_ZH_CORRECT = re.compile(
+    r"(?<![A-Za-z])([A-Z])[)\]」』*]*\s*(?:選項|选项|項|项)?\s*(?:才是|才|就是|是|為|为)?\s*(?:最)?正[確确]"
+)
+_ZH_DENIED = re.compile(r"[(\[]?[A-Z][)\]]?\s*(?:選項|选项|項|项)?\s*(?:並|并)?不(?:是|正|對|对)")
 _BOXED = re.compile(r"\\boxed\s*\{")
 _HASHES = re.compile(r"####\s*(.+)")
 _ANSWER_IS = re.compile(r"\banswer\b(?:\s+is)?\s*:?\s*(.+)", re.IGNORECASE)
@@ -44,6 +56,26 @@ def letter(output: str) -> str:
         return alone[1]
     bracketed = set(_LETTER_BRACKETED.findall(output))
     return str(bracketed.pop()) if len(bracketed) == 1 else ""
+
+
+def letter_zh(output: str) -> str:
+    """The letter of a choice in a Chinese reply, traditional or simplified, with half- or full-width marks.
+
+    Read up to the next question that a model may go on to write ("問題："). In order: the last stated answer
+    ("正確答案：(A)", "答案應為 B"), the last choice made ("故選C"), the last choice called right ("選項 D 正確");
+    else as the rule ``letter``. "不是", "不正確" and "不選" are no statements.
+
+    >>> letter_zh("讓我們一步一步思考。甲為非。正確答案：（Ｂ）")
+    'B'
+    >>> letter_zh("A 不是正確答案，應選 C。")
+    'C'
+    """
+    text = unicodedata.normalize("NFKC", output)
+    text = re.split(r"(?:問題|问题):", text.strip(), maxsplit=1)[0] or text
+    for rule in (_ZH_STATED, _ZH_CHOSEN, _ZH_CORRECT):
+        if found := rule.findall(text):
+            return str(found[-1])
+    return letter(_ZH_DENIED.sub("", text))
 
 
 def last_number_text(output: str) -> str:
@@ -109,6 +141,7 @@ RULES: Mapping[str, Callable[[str], str]] = {
     "last-line": last_line,
     "answer-is": after_answer_is,
     "letter": letter,
+    "letter-zh": letter_zh,
     "last-number": last_number_text,
     "hashes": after_hashes,
     "boxed": boxed,

@@ -1,18 +1,18 @@
-"""The verbs ``eval`` and ``compare``: measuring with a run in the store, so that it can be read again."""
+"""The verb ``eval``: measuring with a run in the store, so that it can be read again."""
 
 from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from steelyard.contracts import LanguageModel, ModelCard, Progress, PromptStyle, Result, ResultKey, Sample, Task
+from steelyard.contracts import LanguageModel, ModelCard, Progress, PromptStyle, Result, Sample, Task
 from steelyard.errors import SteelyardError, UsageError
-from steelyard.evaluation.compare import Comparison, compare
 from steelyard.evaluation.evaluate import Evaluation, evaluate, unwrapped
 from steelyard.evaluation.prompting import check_style, listed
+from steelyard.evaluation.reliability import reliability_of_marks
 from steelyard.evaluation.statistics import interval_record, interval_text
 from steelyard.evaluation.tasks import open_task
 from steelyard.parts import nearest
@@ -99,47 +99,6 @@ def evaluate_recorded(
     return RecordedEvaluation(run_id, done)
 
 
-def compare_recorded(
-    first: str,
-    second: str,
-    *,
-    task: str | Path | None = None,
-    metric: str | None = None,
-    store: str | Path | RunStore | None = None,
-    progress: Progress | None = None,
-) -> dict[str, Any]:
-    """Compare two eval runs, or with ``task`` two systems measured on it now, on the samples they share.
-
-    Returns a JSON-ready record of :class:`~steelyard.evaluation.compare.Comparison` with the two names.
-    """
-    opened = store if isinstance(store, RunStore) else RunStore.open(store)
-    try:
-        if task is not None:
-            loaded = open_task(task, metric=metric)
-            sides = [
-                evaluate_recorded(name, loaded, store=opened, progress=progress).evaluation
-                for name in (first, second)
-            ]
-            found = compare(sides[0], sides[1], metric, names=_distinct(first, second))
-            return comparison_record(found, _distinct(first, second))
-        (name, results, known), (other, others, _) = (_stored(opened, run) for run in (first, second))
-        names = _distinct(name, other)
-        wanted = metric or str(known["task"]["metric"])
-        higher = bool(known["task"]["higher_is_better"]) if wanted == known["task"]["metric"] else None
-        return comparison_record(compare(results, others, wanted, names=names, higher_is_better=higher), names)
-    finally:
-        if opened is not store:
-            opened.close()
-
-
-def comparison_record(found: Comparison, names: tuple[str, str]) -> dict[str, Any]:
-    """The JSON form of a comparison."""
-    record = asdict(found)
-    for side in ("first", "second", "difference"):
-        record[side] = interval_record(getattr(found, side))
-    return {"names": list(names), **record}
-
-
 def eval_record(done: Evaluation, task: Task, run_id: str, command: str) -> dict[str, Any]:
     """The record of an eval run: the same form as a tune's, with one candidate and no search."""
     style = style_record(done.style)
@@ -198,10 +157,12 @@ def model_record(card: ModelCard) -> dict[str, Any]:
 
 
 def figures_of(done: Evaluation) -> dict[str, Any]:
-    """Every metric, the ranking metric by group, and the key under which the results are kept."""
+    """Every metric, the ranking metric by group, how far confidences can be relied on, and the results' key."""
+    relied = reliability_of_marks([result.marks for result in done.results])
     return {
         "metrics": {name: interval_record(value) for name, value in done.summary.items()},
         "groups": {name: interval_record(value[done.metric]) for name, value in done.groups.items()},
+        "calibration": None if relied is None else relied.to_record(),
         "key": {"model": done.key.model, "task": done.key.task, "settings": done.key.settings},
     }
 
@@ -215,6 +176,7 @@ def measured_samples(done: Evaluation, task: Task) -> list[dict[str, Any]]:
 def task_record(task: Task, n: int, groups: Sequence[str]) -> dict[str, Any]:
     """What a report says of a task: where it comes from, how it is put, what was left out."""
     header = getattr(task, "header", None)
+    choices = any("choices" in sample.data for sample in task.samples())  # only choices have a form
     return {
         "name": task.name,
         "path": task.source or task.name,
@@ -223,7 +185,7 @@ def task_record(task: Task, n: int, groups: Sequence[str]) -> dict[str, Any]:
         "higher_is_better": task.higher_is_better,
         "n": n,
         "groups": list(groups),
-        "form": getattr(task, "form", None),
+        "form": getattr(task, "form", None) if choices else None,
         "header": None if header is None else header.to_record(),
         "skipped": list(getattr(task, "skipped", ())),
     }
@@ -240,6 +202,17 @@ def sample_record(sample: Sample) -> dict[str, Any]:
         reference = " | ".join(data["answers"]) if "answers" in data else str(data.get("text", ""))
         reference = reference or str(data.get("reference", ""))
     return {"id": sample.id, "group": sample.group, "prompt": prompt, "reference": reference}
+
+
+def answer_record(result: Result, metric: str) -> dict[str, Any]:
+    """One system's answer to one sample, with all that was asked and said, as a report's samples carry it."""
+    return {
+        "prediction": result.marks.prediction,
+        "value": result.marks.values.get(metric),
+        "seconds": result.seconds,
+        "requests": list(result.requests),
+        "responses": list(result.responses),
+    }
 
 
 def style_record(style: PromptStyle) -> dict[str, Any]:
@@ -276,29 +249,6 @@ def workers_of(model: LanguageModel) -> int:
 
     asked, _ = unwrapped(model)
     return asked.plan.workers if isinstance(asked, RayModel) else 1
-
-
-def _stored(store: RunStore, run: str) -> tuple[str, list[Result], Mapping[str, Any]]:
-    """Name, results and record of an eval run, or of one candidate of a tune as ``run:candidate``."""
-    run_id, _, label = run.partition(":")
-    record = store.run(run_id)
-    summary = record.summary or {}
-    if record.status != "done" or "candidates" not in summary:
-        raise UsageError(f"run {record.id} is {record.status}; only finished runs can be compared")
-    keys: Mapping[str, ResultKey] = store.keys(record.id)
-    if not label and len(keys) > 1:
-        label = str(summary["winner"])
-    label = label or next(iter(keys))
-    if label not in keys:
-        raise UsageError(f"run {record.id} has no candidate {label!r}{nearest(label, keys)}")
-    name = next(c["label"] for c in summary["candidates"] if c["id"] == label)
-    wanted = [sample["id"] for sample in summary["samples"]]
-    results = store.get(keys[label], wanted)
-    return name, [results[i] for i in wanted if i in results], summary
-
-
-def _distinct(first: str, second: str) -> tuple[str, str]:
-    return (first, second) if first != second else (f"{first} (first)", f"{second} (second)")
 
 
 def command_words(name: str, style: PromptStyle, samples: int | None, on: str | None = None) -> list[str]:

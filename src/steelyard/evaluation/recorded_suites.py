@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from steelyard.contracts import LanguageModel, Progress, PromptStyle
+from steelyard.contracts import LanguageModel, Progress, PromptStyle, Task
 from steelyard.errors import SteelyardError, UsageError
 from steelyard.evaluation.evaluate import Evaluation
 from steelyard.evaluation.measurement import Measurement
@@ -126,21 +126,24 @@ def _suite_record(
         "suite": {"name": suite.name, "source": suite.source or suite.name, "fingerprint": suite.fingerprint},
         **model_record(done[0].card),
         "style": style_record(style),
-        "tasks": [
-            {
-                **task_record(task, len(evaluation.results), sorted(evaluation.groups)),
-                "quality": interval_record(evaluation.summary[evaluation.metric]),
-                "seconds": evaluation.seconds,
-                **{k: v for k, v in figures_of(evaluation).items() if k != "groups"},
-                "by_group": figures_of(evaluation)["groups"],
-                "samples": measured_samples(evaluation, task),
-            }
-            for task, evaluation in zip(suite.tasks, done, strict=True)
-        ],
+        "tasks": [_task_record(task, evaluation) for task, evaluation in zip(suite.tasks, done, strict=True)],
         "measurement": found.to_record(),
         "findings": _findings(found),
         "commands": [command],
         "environment": environment(),
+    }
+
+
+def _task_record(task: Task, done: Evaluation) -> dict[str, Any]:
+    figures = figures_of(done)
+    by_group = figures.pop("groups")  # the names of the groups have that place in the record of a task
+    return {
+        **task_record(task, len(done.results), sorted(done.groups)),
+        "quality": interval_record(done.summary[done.metric]),
+        "seconds": done.seconds,
+        **figures,
+        "by_group": by_group,
+        "samples": measured_samples(done, task),
     }
 
 

@@ -234,6 +234,20 @@ def paired_difference(
     return Interval(mean, mean - half, mean + half, n)
 
 
+def standard_error(values: ArrayLike, weights: ArrayLike | None = None) -> float:
+    """Standard error of the (weighted) mean of at least two values: sqrt(n/(n-1) sum (w r)^2) / sum w.
+
+    r are the deviations from the mean; with equal weights it is the sample standard deviation over sqrt(n).
+
+    >>> standard_error([1.0, 2.0, 3.0, 4.0]) == np.std([1.0, 2.0, 3.0, 4.0], ddof=1) / 2
+    True
+    """
+    v, w = _checked(values, weights)
+    if len(v) < 2:
+        raise ValueError("the spread of a single value is not known")
+    return _standard_error(v - float(np.average(v, weights=w)), w)
+
+
 def is_binary(*arrays: ArrayLike) -> bool:
     """Whether every value of every array is 0 or 1."""
     return all(bool(np.isin(np.asarray(a, dtype=np.float64), (0.0, 1.0)).all()) for a in arrays)
@@ -291,7 +305,10 @@ def _bca(v: Array, w: Array, mean: float, *, level: float, seed: int, resamples:
     bias = normal.inv_cdf(min(max(below, 0.5 / resamples), 1 - 0.5 / resamples))
     left_out = (float((w * v).sum()) - w * v) / (float(w.sum()) - w)
     spread = left_out.mean() - left_out
-    acceleration = float((spread**3).sum()) / (6 * float((spread**2).sum()) ** 1.5)
+    largest = float(np.abs(spread).max())
+    spread = spread / largest if largest else spread  # so that cubes of nearly equal values do not underflow
+    squares = float((spread**2).sum())
+    acceleration = float((spread**3).sum()) / (6 * squares**1.5) if squares else 0.0
     ends = []
     for tail in ((1 - level) / 2, (1 + level) / 2):
         z = bias + normal.inv_cdf(tail)

@@ -103,7 +103,19 @@ def hub_records(header: TaskHeader, *, config: str | None = None, split: str = "
             f"{how_to_get(header)}; with the package `datasets` installed it is fetched from the hub"
         ) from None
     try:
+        _reach_hub(header.hub)
         return [dict(record) for record in datasets.load_dataset(header.hub, config, split=split)]
     except Exception as error:  # the library raises whatever its network layer does
         reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
         raise UsageError(f"{header.hub} cannot be fetched ({reason}); {how_to_get(header)}") from None
+
+
+def _reach_hub(name: str) -> None:
+    """Fail at once where the hub is out of reach and the data set not in its cache: the library retries long."""
+    import httpx
+    from huggingface_hub import constants
+
+    cached = "datasets--" + name.replace("/", "--")
+    if constants.HF_HUB_OFFLINE or (Path(constants.HF_HUB_CACHE) / cached).is_dir():
+        return
+    httpx.head(constants.ENDPOINT, timeout=10.0, follow_redirects=False)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from steelyard.contracts import Result
 from steelyard.errors import UsageError
+from steelyard.reporting.answers import Stored
 from steelyard.reporting.html import write_report
+from steelyard.reporting.kinds import KINDS
 from steelyard.runs.export import export
 from steelyard.runs.store import RunStore
 
@@ -20,7 +20,7 @@ def report(
     export_to: str | Path | None = None,
     store: str | Path | RunStore | None = None,
 ) -> dict[str, Any]:
-    """The record of a finished run (default: the latest), with every candidate's answers to every sample.
+    """The record of a finished run (default: the latest), with every system's answers to every sample.
 
     Args:
         run: a run id or its beginning.
@@ -50,18 +50,15 @@ def record_of(store: RunStore, run_id: str) -> dict[str, Any]:
     found = store.run(run_id)
     if found.status == "running":
         raise UsageError(f"run {found.id} has not finished; the command that started it goes on from where it was")
-    if found.summary is None or "candidates" not in found.summary:
+    kind = KINDS.get(str((found.summary or {}).get("kind")))
+    if found.summary is None or kind is None or kind.content not in found.summary:
         problem = (found.summary or {}).get("error", "it left no results")
         raise UsageError(f"run {found.id} has nothing to report: {problem}")
-    record = dict(found.summary)
-    record["run"] = {"created": found.created, "finished": found.finished, **record["run"]}
-    ids = [sample["id"] for sample in record["samples"]]
-    results = {label: store.get(key, ids) for label, key in store.keys(run_id).items()}
-    metric = record["task"]["metric"]
-    record["samples"] = [
-        {**sample, "answers": _answers(sample["id"], results, metric)} for sample in record["samples"]
-    ]
-    return record
+    record = {
+        **found.summary,
+        "run": {"created": found.created, "finished": found.finished, **found.summary["run"]},
+    }
+    return kind.restore(record, Stored(store, store.keys(run_id)))
 
 
 def list_runs(*, store: str | Path | RunStore | None = None, limit: int = 20) -> list[dict[str, Any]]:
@@ -83,21 +80,6 @@ def list_runs(*, store: str | Path | RunStore | None = None, limit: int = 20) ->
     finally:
         if opened is not store:
             opened.close()
-
-
-def _answers(sample_id: str, results: Mapping[str, Mapping[str, Result]], metric: str) -> dict[str, Any]:
-    found = {}
-    for label, by_sample in results.items():
-        result = by_sample.get(sample_id)
-        if result is not None:
-            found[label] = {
-                "prediction": result.marks.prediction,
-                "value": result.marks.values.get(metric),
-                "seconds": result.seconds,
-                "requests": list(result.requests),
-                "responses": list(result.responses),
-            }
-    return found
 
 
 def _latest(store: RunStore) -> str:

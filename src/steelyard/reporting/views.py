@@ -343,29 +343,3 @@ def time_text(value: Any) -> str:
     if len(text) >= 20 and text[10] == "T" and text.endswith(("Z", "+00:00")):
         return f"{text[:10]} {text[11:19]} UTC"
     return text
-
-
-def statistics_text(kind: str, reference: str = "") -> list[str]:
-    """How the numbers of a record of this kind were worked out, in sentences."""
-    sentences = [
-        "Intervals are 95% confidence intervals: Wilson's for samples that are right or wrong, the bias-corrected"
-        " and accelerated bootstrap for other means, the delta method for ratios such as bits per byte.",
-        "n is the number of samples behind a number.",
-    ]
-    if kind == "tune":
-        sentences += [
-            "Each system is compared with the leader (the best measured) on the samples both answered: the mean of"
-            " the paired differences with its own interval, and an exact McNemar test where every sample is right"
-            " or wrong, otherwise a sign-flip permutation test. These p-values are corrected together by Holm's"
-            " method.",
-            "The search leaves out what the choice can do without: from the paired results so far the final ones"
-            " are predicted many times by the Bayesian bootstrap. Elimination drops systems while the share of"
-            " predictions in which another would be handed over stays within 1%; a bandit search ends when it is"
-            " at most 5%.",
-        ]
-        name = f" ({reference})" if reference else ""
-        sentences.append(
-            f"Each system is timed in turns with a reference system{name}, sample by sample in one process; the"
-            " ratio is the mean of its seconds over the reference's on the same samples."
-        )
-    return sentences

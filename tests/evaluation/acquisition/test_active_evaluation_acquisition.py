@@ -35,6 +35,7 @@ from steelyard.evaluation.acquisition.simulated_scores import item_response_scor
 
 SCORES = item_response_scores(60, 80, seed=0)
 EARLIER, NEW = SCORES[:45], SCORES[45:]
+pytestmark = pytest.mark.xdist_group("acquisition")  # its models are trained once
 POLICIES = ("random", "cluster", "uncertainty", "information-gain", "ppo")
 
 

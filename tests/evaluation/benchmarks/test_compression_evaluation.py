@@ -14,10 +14,15 @@ import torch
 
 from steelyard.contracts import Continuation, Interval
 from steelyard.errors import CapabilityError, InputError, ModelError, UsageError
-from steelyard.evaluation.benchmarks.arithmetic_coding import compress, decompress
-from steelyard.evaluation.benchmarks.code_lengths import byte_tokens, code_lengths, coding_windows, tokens_of
-from steelyard.evaluation.benchmarks.compression_evaluation import compression_evaluation, ratio_gap
-from steelyard.evaluation.benchmarks.dated_documents import Document, read_documents
+from steelyard.evaluation.benchmarks.compression.arithmetic_coding import compress, decompress
+from steelyard.evaluation.benchmarks.compression.code_lengths import (
+    byte_tokens,
+    code_lengths,
+    coding_windows,
+    tokens_of,
+)
+from steelyard.evaluation.benchmarks.compression.compression_evaluation import compression_evaluation, ratio_gap
+from steelyard.evaluation.benchmarks.compression.dated_documents import Document, read_documents
 from steelyard.models.loading import load_model
 from steelyard.models.ngrams.generalized_skip_ngram_lm import generalized_skip_ngram_lm
 from steelyard.models.scripted import ScriptedModel

@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 
 from steelyard.errors import UsageError
-from steelyard.evaluation.benchmarks.cumulative_regret import cumulative_regret, fit_shapes
-from steelyard.evaluation.benchmarks.in_context_regression import (
+from steelyard.evaluation.benchmarks.regression.cumulative_regret import cumulative_regret, fit_shapes
+from steelyard.evaluation.benchmarks.regression.in_context_regression import (
     MODEL,
     in_context_regression,
     parse_number,
     regret_curves,
     write_prompt,
 )
-from steelyard.evaluation.benchmarks.numeric_regressors import regressors
-from steelyard.evaluation.benchmarks.regression_functions import FUNCTIONS, draw
+from steelyard.evaluation.benchmarks.regression.numeric_regressors import regressors
+from steelyard.evaluation.benchmarks.regression.regression_functions import FUNCTIONS, draw
 from steelyard.models.scripted import ScriptedModel
 
 

@@ -11,15 +11,15 @@ import pytest
 
 from steelyard.contracts import Ask, Generation, PromptStyle
 from steelyard.errors import InputError, UsageError
-from steelyard.evaluation.benchmarks.judge_free_ngram_benchmark import (
+from steelyard.evaluation.benchmarks.open_ended.judge_free_ngram_benchmark import (
     AnswerScorer,
     clean_answer,
     judge_free_ngram_benchmark,
     many_shot,
     trial_seed,
 )
-from steelyard.evaluation.benchmarks.keyword_rules import NEVER, helpfulness, met_at
-from steelyard.evaluation.benchmarks.ngram_distribution import NgramDistribution, new_ngrams
+from steelyard.evaluation.benchmarks.open_ended.keyword_rules import NEVER, helpfulness, met_at
+from steelyard.evaluation.benchmarks.open_ended.ngram_distribution import NgramDistribution, new_ngrams
 
 FIXTURE = Path(__file__).parents[1] / "fixtures" / "judge-free-ngram-benchmark"
 EXPECTED = json.loads(Path(__file__).with_name("judge_free_ngram_expected.json").read_text(encoding="utf-8"))

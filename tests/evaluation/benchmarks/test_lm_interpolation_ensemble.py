@@ -10,8 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from steelyard.errors import InputError, UsageError
-from steelyard.evaluation.benchmarks.lm_interpolation_ensemble import lm_interpolation_ensemble, perplexity_drop
-from steelyard.evaluation.benchmarks.mixture_weights import fit_mixture, mix
+from steelyard.evaluation.benchmarks.words.lm_interpolation_ensemble import (
+    lm_interpolation_ensemble,
+    perplexity_drop,
+)
+from steelyard.evaluation.benchmarks.words.mixture_weights import fit_mixture, mix
 from steelyard.models.ngrams.generalized_skip_ngram_lm import generalized_skip_ngram_lm
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"

@@ -13,12 +13,12 @@ import yaml
 from steelyard.contracts import Ask, Generation, PromptStyle, Sample
 from steelyard.errors import InputError, UsageError
 from steelyard.evaluation.benchmark_task import BenchmarkTask
-from steelyard.evaluation.benchmarks.lmentry import lmentry, official_rows
-from steelyard.evaluation.benchmarks.lmentry_items import WordBank, draw_arguments, rhyming_part
-from steelyard.evaluation.benchmarks.lmentry_patterns import number_words
-from steelyard.evaluation.benchmarks.lmentry_prompts import ADJACENT, ORDERED, TASKS, all_names, core_of
-from steelyard.evaluation.benchmarks.lmentry_score import Outcome, count, gap, score_intervals, scores_of
-from steelyard.evaluation.benchmarks.lmentry_scorers import score_output
+from steelyard.evaluation.benchmarks.lmentry.items import WordBank, draw_arguments, rhyming_part
+from steelyard.evaluation.benchmarks.lmentry.lmentry import lmentry, official_rows
+from steelyard.evaluation.benchmarks.lmentry.patterns import number_words
+from steelyard.evaluation.benchmarks.lmentry.prompts import ADJACENT, ORDERED, TASKS, all_names, core_of
+from steelyard.evaluation.benchmarks.lmentry.score import Outcome, count, gap, score_intervals, scores_of
+from steelyard.evaluation.benchmarks.lmentry.scorers import score_output
 from steelyard.evaluation.suite import evaluate_suite
 from steelyard.models.scripted import ScriptedModel
 

@@ -7,9 +7,9 @@ import pytest
 
 from steelyard.contracts import Continuation
 from steelyard.errors import InputError, UsageError
-from steelyard.evaluation.benchmarks.one_billion_word import one_billion_word, train_baseline
-from steelyard.evaluation.benchmarks.sentence_corpus import prepare_corpus, read_corpus, write_corpus
-from steelyard.evaluation.benchmarks.word_logprobs import read_word_logprobs
+from steelyard.evaluation.benchmarks.words.one_billion_word import one_billion_word, train_baseline
+from steelyard.evaluation.benchmarks.words.sentence_corpus import prepare_corpus, read_corpus, write_corpus
+from steelyard.evaluation.benchmarks.words.word_logprobs import read_word_logprobs
 from steelyard.models.loading import load_model
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"

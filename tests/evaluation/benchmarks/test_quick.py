@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from steelyard.contracts import Ask, Continuation, Generation, PromptStyle, Score
-from steelyard.evaluation.benchmarks import quick_tasks
-from steelyard.evaluation.benchmarks.quick import quick, quick_skills
+from steelyard.evaluation.benchmarks.quick import tasks as quick_tasks
+from steelyard.evaluation.benchmarks.quick.quick import quick, quick_skills
 from steelyard.evaluation.suite import evaluate_suite
 from steelyard.models.scripted import ScriptedModel
 

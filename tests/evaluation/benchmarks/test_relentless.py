@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from steelyard.errors import InputError, UsageError
-from steelyard.evaluation.benchmarks.graded_relations import (
+from steelyard.evaluation.benchmarks.relations.graded_relations import (
     DESCRIPTIONS,
     GradedRelation,
     Pair,
@@ -21,8 +21,8 @@ from steelyard.evaluation.benchmarks.graded_relations import (
     spearman,
     spearman_interval,
 )
-from steelyard.evaluation.benchmarks.relentless import HEADER, perplexities, relation_scores, relentless
-from steelyard.evaluation.benchmarks.word_vectors import EmbeddingVectors, cosine, read_vectors
+from steelyard.evaluation.benchmarks.relations.relentless import HEADER, perplexities, relation_scores, relentless
+from steelyard.evaluation.benchmarks.relations.word_vectors import EmbeddingVectors, cosine, read_vectors
 from steelyard.models.loading import load_model
 
 FIXTURE = Path(__file__).parents[1] / "fixtures" / "relentless"
@@ -66,8 +66,8 @@ def test_a_model_that_knows_the_order_scores_one(tiny_folder: Path, monkeypatch:
     unique = {pair for pair, _ in human}
     assert len(human) > len(unique)  # one pair stands under two relations, with different scores
     only = next(one for one in read_relations(HEADER, str(FIXTURE), "test") if one.name == "known for")
-    monkeypatch.setattr("steelyard.evaluation.benchmarks.relentless.perplexities", planted)
-    monkeypatch.setattr("steelyard.evaluation.benchmarks.relentless.read_relations", lambda *_: [only])
+    monkeypatch.setattr("steelyard.evaluation.benchmarks.relations.relentless.perplexities", planted)
+    monkeypatch.setattr("steelyard.evaluation.benchmarks.relations.relentless.read_relations", lambda *_: [only])
     model = load_model(str(tiny_folder))
     found = relentless(model, data=str(FIXTURE))
     assert found.values["spearman, perplexity, qa"].value == pytest.approx(1)

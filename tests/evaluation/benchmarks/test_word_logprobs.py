@@ -9,7 +9,7 @@ import pytest
 
 from steelyard.contracts import Continuation, LanguageModel
 from steelyard.errors import InputError, ModelError
-from steelyard.evaluation.benchmarks.word_logprobs import (
+from steelyard.evaluation.benchmarks.words.word_logprobs import (
     aligned,
     distinct_names,
     perplexity_interval,

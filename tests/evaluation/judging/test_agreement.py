@@ -22,7 +22,7 @@ from steelyard.evaluation.judging.agreement import (
 LABELS = st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2)), min_size=2, max_size=40)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(LABELS)
 def test_two_raters_agree_with_scikit_learn(pairs: list[tuple[int, int]]) -> None:
     a, b = (list(column) for column in zip(*pairs, strict=True))
@@ -50,12 +50,12 @@ def test_intervals_cover_the_truth_about_as_often_as_they_say() -> None:
     """Two raters right with probability 0.8 each on a fair coin: kappa is 0.36."""
     rng = np.random.default_rng(1)
     covered = 0
-    for _ in range(60):
+    for _ in range(40):
         truth = rng.integers(0, 2, 150)
         a, b = (np.where(rng.random(150) < 0.8, truth, 1 - truth) for _ in range(2))
         found = cohen_kappa(a, b)
         covered += found.low <= 0.36 <= found.high
-    assert covered >= 50
+    assert covered >= 33
 
 
 def test_wrong_shapes_are_refused() -> None:

@@ -15,9 +15,10 @@ import steelyard
 from evaluation.judging.scripted_judges import always, longer
 from steelyard.errors import ModelError, UsageError
 from steelyard.evaluation.ranking.verb import RecordedRanking, rank
-from steelyard.evaluation.recorded import compare_recorded
+from steelyard.evaluation.recorded_comparison import compare_recorded
 from steelyard.models.scripted import ScriptedModel
-from steelyard.reporting.leaderboard import show_leaderboard
+from steelyard.reporting.report import report
+from steelyard.reporting.terminal import show_record
 from steelyard.runs.store import RunStore
 
 N = 24
@@ -51,7 +52,7 @@ def models() -> list[ScriptedModel]:
 
 def shown(found: RecordedRanking) -> str:
     console = Console(record=True, width=160, file=open("/dev/null", "w"))  # noqa: SIM115
-    show_leaderboard(found.record, console)
+    show_record(found.record, console)
     return console.export_text()
 
 
@@ -68,7 +69,11 @@ def test_gold_ranks_with_corrected_paired_tests(task: Path, tmp_path: Path) -> N
     assert "strong is better than" in record["findings"][1]
     text = shown(found)
     assert "strong against weak" in text
-    assert "1.000 [" in text
+    assert "100.0% [" in text
+    page = tmp_path / "page.html"
+    restored = report(found.run_id, out=page, store=tmp_path / "runs.db")
+    assert restored["samples"][0]["answers"].keys() == {"c01", "c02", "c03"}
+    assert "rank report" in page.read_text()
     with RunStore.open(tmp_path / "runs.db") as store:
         assert store.run(found.run_id).verb == "rank"
         assert store.run(found.run_id).summary == json.loads(json.dumps(record))

@@ -1,7 +1,7 @@
 "use strict";
 (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
-  const { candidates, samples, texts } = data;
+  const { candidates, samples, tasks, texts } = data;
   const byId = (id) => document.getElementById(id);
   const all = (selector, root = document) => [...root.querySelectorAll(selector)];
 
@@ -110,6 +110,57 @@
   }
   document.addEventListener("keydown", (event) => { if (event.key === "Escape" && tooltip) hideTooltip(); });
 
+  // ------------------------------------------------------------------------- two texts, word by word
+  const WORD = /\s+|[\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Thai}]|[\p{L}\p{M}\p{N}_]+|[^\s]/gu;
+  const CELLS = 4e6; // the table of common subsequences may have this many cells
+
+  /** Both texts as lists of [words, whether the other lacks them], by a longest common subsequence of words. */
+  function compareWords(first, second) {
+    const [a, b] = [first.match(WORD) ?? [], second.match(WORD) ?? []];
+    let start = 0;
+    while (start < a.length && start < b.length && a[start] === b[start]) start += 1;
+    let end = 0;
+    while (end < a.length - start && end < b.length - start && a[a.length - 1 - end] === b[b.length - 1 - end]) end += 1;
+    const [n, m] = [a.length - start - end, b.length - start - end];
+    const [onlyA, onlyB] = [new Array(a.length).fill(false), new Array(b.length).fill(false)];
+    onlyA.fill(true, start, start + n);
+    onlyB.fill(true, start, start + m);
+    const exact = n * m <= CELLS;
+    if (exact) {
+      const width = m + 1; // longest[i * width + j]: common words of a from i and b from j, within the middle
+      const longest = new Uint16Array((n + 1) * width);
+      for (let i = n - 1; i >= 0; i -= 1) {
+        for (let j = m - 1; j >= 0; j -= 1) {
+          longest[i * width + j] = a[start + i] === b[start + j] ? longest[(i + 1) * width + j + 1] + 1 :
+            Math.max(longest[(i + 1) * width + j], longest[i * width + j + 1]);
+        }
+      }
+      for (let i = 0, j = 0; i < n && j < m;) {
+        if (a[start + i] === b[start + j]) {
+          onlyA[start + i] = onlyB[start + j] = false;
+          i += 1;
+          j += 1;
+        } else if (longest[(i + 1) * width + j] >= longest[i * width + j + 1]) i += 1;
+        else j += 1;
+      }
+    }
+    return { first: runs(a, onlyA), second: runs(b, onlyB), exact };
+  }
+
+  function runs(words, only) {
+    const found = [];
+    words.forEach((word, place) => {
+      const last = found[found.length - 1];
+      // a space between two marked words is marked with them
+      const alone = only[place] || (/^\s+$/.test(word) && only[place - 1] && only[place + 1]);
+      if (last && last[1] === alone) last[0] += word;
+      else found.push([word, alone]);
+    });
+    return found;
+  }
+
+  const marked = (words) => words.map(([text, alone]) => (alone ? make("mark", "", text) : document.createTextNode(text)));
+
   // ---------------------------------------------------------------------------------- the sample browser
   const browser = samples.length ? makeBrowser() : null;
 
@@ -118,8 +169,8 @@
     const form = byId("filters");
     const field = (name) => form.elements.namedItem(name);
     const list = byId("list");
-    const rows = samples.map(([id, group, prompt, reference, answers], position) => ({
-      position, id: texts[id], group: texts[group], prompt: texts[prompt], reference: texts[reference],
+    const rows = samples.map(([id, group, prompt, reference, answers, task], position) => ({
+      position, task, measure: tasks[task], id: texts[id], group: texts[group], prompt: texts[prompt], reference: texts[reference],
       answers: new Map(answers.map(([index, prediction, value, requests, responses]) =>
         [index, { prediction: texts[prediction], value, requests, responses }])),
       haystack: null,
@@ -127,10 +178,12 @@
     let shown = [];
     let page = 0;
 
-    for (const group of [...new Set(rows.map((row) => row.group))].filter(Boolean).sort()) {
-      const option = make("option", "", group);
-      option.value = group;
-      field("group").append(option);
+    if (field("task")) {
+      tasks.forEach((task, place) => {
+        const option = make("option", "", task.name);
+        option.value = String(place);
+        field("task").append(option);
+      });
     }
 
     const number = (name) => (field(name) && field(name).value !== "" ? Number(field(name).value) : null);
@@ -145,13 +198,19 @@
       }));
       if (entries.some(([value]) => value === before)) select.value = before;
     }
-    /** The choices of "Show" and "Order" depend on the metric and on whether two systems are compared. */
+    /** The choices of "Show" and "Order" depend on the metric and on whether two systems are compared; those of
+        "Group" on the task. */
     function refreshChoices() {
       const both = number("second") !== null;
+      const chosen = rows.filter((row) => number("task") === null || row.task === number("task"));
+      const groups = [...new Set(chosen.map((row) => row.group))].filter(Boolean).sort();
+      options(field("group"), [["", "all groups"], ...groups.map((group) => [group, group])]);
+      field("group").parentElement.hidden = !groups.length;
+      const fraction = chosen.some((row) => row.measure.fraction);
       const outcomes = [["", "all its samples"]];
-      if (data.fraction && !both) outcomes.push(["right", "right"], ["wrong", "wrong"]);
-      if (both) outcomes.push(["differ", "where they disagree"]);
-      if (data.fraction && both) outcomes.push(["first", "only the first right"], ["second", "only the second right"], ["neither", "both wrong"]);
+      if (fraction && !both) outcomes.push(["right", "right"], ["wrong", "wrong"]);
+      if (both) outcomes.push(["differ", "where they disagree"], ["answers", "different answers"]);
+      if (fraction && both) outcomes.push(["first", "only the first right"], ["second", "only the second right"], ["neither", "both wrong"]);
       options(field("outcome"), outcomes);
       const orders = [["", "as in the task"], ["worst", "worst first"]];
       if (both) orders.push(["difference", "largest difference first"]);
@@ -162,10 +221,14 @@
       const a = row.answers.get(first);
       const b = second === null ? null : row.answers.get(second);
       if (!a || (second !== null && !b)) return false;
+      if (number("task") !== null && row.task !== number("task")) return false;
       if (group && row.group !== group) return false;
+      const judged = ["right", "wrong", "first", "second", "neither"].includes(outcome);
+      if (judged && !row.measure.fraction) return false;
       if (outcome === "right" && !right(a)) return false;
       if (outcome === "wrong" && right(a)) return false;
-      if (outcome === "differ" && (data.fraction ? right(a) === right(b) : a.value === b.value)) return false;
+      if (outcome === "differ" && (row.measure.fraction ? right(a) === right(b) : a.value === b.value)) return false;
+      if (outcome === "answers" && a.prediction === b.prediction) return false;
       if (outcome === "first" && !(right(a) && !right(b))) return false;
       if (outcome === "second" && !(right(b) && !right(a))) return false;
       if (outcome === "neither" && (right(a) || right(b))) return false;
@@ -181,8 +244,7 @@
       const words = field("text").value.toLowerCase().split(/\s+/).filter(Boolean);
       shown = rows.filter((row) => matches(row, first, second, field("outcome").value, field("group").value, words));
       const order = field("order").value;
-      const sign = data.higherIsBetter ? 1 : -1;
-      const merit = (row) => sign * (row.answers.get(first).value ?? 0);
+      const merit = (row) => (row.measure.higherIsBetter ? 1 : -1) * (row.answers.get(first).value ?? 0);
       const gap = (row) => Math.abs((row.answers.get(first).value ?? 0) - (row.answers.get(second).value ?? 0));
       if (order === "worst") shown.sort((x, y) => merit(x) - merit(y) || x.position - y.position);
       if (order === "difference") shown.sort((x, y) => gap(y) - gap(x) || x.position - y.position);
@@ -202,13 +264,47 @@
       list.replaceChildren(...(shown.length ? shown.slice(page * PAGE, (page + 1) * PAGE).map(item) : [nothing]));
     }
 
-    function answerLine(answer, label) {
+    /** One answer with its verdict; ``words`` are its prediction cut up and marked by compareWords. */
+    function answerLine(answer, label, measure, words) {
       const element = make("div", "answer");
-      const className = !data.fraction || answer.value === null ? "value" : right(answer) ? "right" : "wrong";
-      const line = make("span", className, (label ? `${label}: ` : "") + (answer.prediction || "(empty answer)"));
+      const className = !measure.fraction || answer.value === null ? "value" : right(answer) ? "right" : "wrong";
+      const line = make("span", className, label ? `${label}: ` : "");
+      if (words) line.append(...marked(words));
+      else line.append(answer.prediction || "(empty answer)");
       if (answer.value !== null && className === "value") line.dataset.value = answer.value.toPrecision(3);
-      if (data.fraction && answer.value > 0 && answer.value < 1) line.append(` (${Math.round(100 * answer.value)}%)`);
+      if (measure.fraction && answer.value > 0 && answer.value < 1) line.append(` (${Math.round(100 * answer.value)}%)`);
       element.append(line);
+      return element;
+    }
+
+    /** What a model wrote, where it wrote anything; otherwise the answer it was taken to give. */
+    function output(answer) {
+      const written = answer.responses
+        .map((record) => new Map(record.map(([key, text]) => [texts[key], texts[text]])))
+        .filter((record) => record.get("kind") === "generate" && record.has("text"));
+      return written.length ? written.map((record) => record.get("text")).join("\n") : answer.prediction;
+    }
+
+    function sideBySide(a, b, first, second) {
+      const element = make("div", "outputs");
+      const [left, right] = [output(a), output(b)];
+      if (left === right) {
+        element.append(make("h4", "", "Output of both"), make("pre", "", left || "(empty)"));
+        return element;
+      }
+      const difference = compareWords(left, right);
+      const pair = make("div", "pair");
+      [[first, difference.first], [second, difference.second]].forEach(([index, words], place) => {
+        const column = make("div");
+        const pre = make("pre");
+        pre.append(...marked(words));
+        if (!words.length) pre.append("(empty)");
+        column.append(make("h4", "", `Output of the ${place ? "second" : "first"}: ${candidates[index].short}`), pre);
+        pair.append(column);
+      });
+      const note = difference.exact ? "Words that the other output lacks are marked." :
+        "The outputs are too long to compare word by word: all between their common beginning and end is marked.";
+      element.append(pair, make("p", "note", note));
       return element;
     }
 
@@ -217,10 +313,14 @@
       const summary = make("summary");
       const id = make("span", "id", row.id);
       if (row.group) id.append(make("i", "", row.group));
+      if (field("task") && number("task") === null) id.append(make("i", "", row.measure.name));
       const answers = make("div");
       const [first, second] = [number("first"), number("second")];
-      answers.append(answerLine(row.answers.get(first), second === null ? "" : "first"));
-      if (second !== null) answers.append(answerLine(row.answers.get(second), "second"));
+      const [a, b] = [row.answers.get(first), second === null ? null : row.answers.get(second)];
+      const words = b && a.prediction && b.prediction && a.prediction !== b.prediction ?
+        compareWords(a.prediction, b.prediction) : null;
+      answers.append(answerLine(a, b ? "first" : "", row.measure, words && words.first));
+      if (b) answers.append(answerLine(b, "second", row.measure, words && words.second));
       summary.append(id, make("span", "prompt", row.prompt), answers);
       details.append(summary);
       details.addEventListener("toggle", () => {
@@ -254,6 +354,9 @@
       const element = make("div", "body");
       block(element, "Prompt", row.prompt);
       if (row.reference) block(element, "Reference", row.reference);
+      if (second !== null && second !== first) {
+        element.append(sideBySide(row.answers.get(first), row.answers.get(second), first, second));
+      }
       element.append(make("h4", "", `Answers of ${row.answers.size === 1 ? "the system" : `${row.answers.size} systems`}`));
       const table = make("table");
       for (const [index, answer] of [...row.answers].sort((a, b) => a[0] - b[0])) {
@@ -261,7 +364,7 @@
         const name = make("th", "", candidates[index].short);
         name.scope = "row";
         line.append(name);
-        line.insertCell().append(answerLine(answer, ""));
+        line.insertCell().append(answerLine(answer, "", row.measure));
       }
       element.append(table);
       for (const index of second === null || second === first ? [first] : [first, second]) {
@@ -285,8 +388,17 @@
     byId("previous").addEventListener("click", () => turn(-1));
     byId("next").addEventListener("click", () => turn(1));
     byId("browser").hidden = false;
+    if (data.compared) {
+      field("first").value = String(data.compared[0]);
+      field("second").value = String(data.compared[1]);
+    }
     refreshChoices();
+    if (data.compared) field("outcome").value = "differ";
     update();
+    if (data.compared && !shown.length) {
+      field("outcome").value = "";
+      update();
+    }
     return {
       choose(index) {
         field("first").value = String(index);

@@ -1,0 +1,1 @@
+"""Belebele: reading comprehension in 122 language variants."""

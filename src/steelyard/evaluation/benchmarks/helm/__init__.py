@@ -1,0 +1,1 @@
+"""HELM's grid of scenarios and metrics."""

@@ -1,0 +1,1 @@
+"""LMentry's elementary language tasks, generated and official."""

@@ -1,0 +1,1 @@
+"""Open-ended answers beside the n-grams of many references."""

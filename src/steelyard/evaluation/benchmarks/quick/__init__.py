@@ -1,0 +1,1 @@
+"""The quick suite: a profile of a model by skill."""

@@ -1,0 +1,1 @@
+"""Regression from examples in the prompt."""

@@ -1,0 +1,1 @@
+"""Graded relations between named entities."""

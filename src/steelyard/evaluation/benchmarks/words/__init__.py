@@ -1,0 +1,1 @@
+"""Word-level measures: perplexity over words, shared log-probabilities, mixtures of models."""
