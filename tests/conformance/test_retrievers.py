@@ -11,8 +11,9 @@ from conformance.rows import registered, rows
 from retrieval.word_embedder import WordEmbedder
 from steelyard import parts
 from steelyard.contracts import Hit, Retriever
+from steelyard.models.scripted import ScriptedModel
 from steelyard.retrieval.index.document_index import DocumentIndex
-from steelyard.retrieval.index.settings import IndexSettings
+from steelyard.retrieval.index.settings import IndexSettings, SearchOptions
 
 ROWS = rows("retriever")
 PASSAGES = [
@@ -32,7 +33,12 @@ def retriever(request: pytest.FixtureRequest, tmp_path: Path) -> Retriever:
     embedder = WordEmbedder()
     made = DocumentIndex(tmp_path / "i", IndexSettings(embedder="words"), embedder)
     made.add(PASSAGES)
-    offered: dict[str, Any] = {"index": tmp_path / "i", "embedder": embedder}
+    offered: dict[str, Any] = {
+        "index": tmp_path / "i",
+        "embedder": embedder,
+        "retriever": DocumentIndex(tmp_path / "i", embedder=embedder, options=SearchOptions("lexical")),
+        "model": ScriptedModel(lambda prompt: 'It says "so".'),
+    }
     function = parts.load(request.param)
     given = [offered[name] for name in parts.inputs_of(function)]
     found: Retriever = function(*given, **parts.validate(request.param, ROWS[request.param]))

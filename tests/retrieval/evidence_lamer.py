@@ -8,7 +8,7 @@ from evidence_record import Claim, write_evidence
 from retrieval.candidates import BM25, WORDS, Candidates, compare, facts
 from steelyard.contracts import Hit
 from steelyard.models.loading import load_model
-from steelyard.retrieval.lamer import lamer
+from steelyard.retrieval.retrievers.lamer import lamer
 
 CANDIDATES, ANSWERS, TOKENS = 5, 3, 48
 

@@ -21,6 +21,7 @@ TEMPLATE = (
     "Query: {query}\n\nWrite a passage that answers the query correctly, in the style of those above."
 )
 WITHOUT_CANDIDATES = "Query: {query}\n\nWrite a passage that answers the query correctly."
+_QUOTATION_MARKS = str.maketrans(dict.fromkeys('"“”„«»', " "))
 _log = logging.getLogger(__name__)
 
 
@@ -53,8 +54,9 @@ def lamer(
     3. The retriever searches for "q a_1 q a_2 ... q a_N".
 
     Right or wrong, candidates tell the model which words the collection uses. Empty answers are left out; where
-    all are empty the search is for q itself, which the log says. The retriever should be a lexical one, such as
-    BM25: a long query then is a weighting of words.
+    all are empty the search is for q itself, which the log says. Double quotation marks in answers become spaces,
+    since a retriever may take what stands between them for a phrase that must occur. The retriever should be a
+    lexical one, such as BM25: a long query then is a weighting of words.
 
     Cost: N generations a query, from one reading of its prompt; two searches. :meth:`LamerRetriever.expand` says
     what it was.
@@ -82,7 +84,8 @@ def lamer(
         paper words its question for each data set.
 
     Relations:
-        The rerankers reorder what was found; this part changes what is found, and they may follow it.
+        ``lexical`` is the retriever to put underneath. Rerankers reorder what was found; this part changes what is
+        found, and they may follow it.
 
     Example:
         >>> longer = lamer(index, model, answers=3)  # doctest: +SKIP
@@ -143,7 +146,7 @@ class LamerRetriever:
             [sampling for _ in prompts for sampling in self.samplings],
             NAME,
         )
-        texts = [one.text.strip() for one in generations]
+        texts = [one.text.translate(_QUOTATION_MARKS).strip() for one in generations]
         answers = [texts[i * each : (i + 1) * each] for i in range(len(queries))]
         empty = sum(not any(some) for some in answers)
         if empty:

@@ -11,7 +11,7 @@ import pytest
 from steelyard.contracts import Hit
 from steelyard.errors import CapabilityError, UsageError
 from steelyard.models.scripted import ScriptedModel
-from steelyard.retrieval.lamer import interleaved, lamer
+from steelyard.retrieval.retrievers.lamer import interleaved, lamer
 
 PASSAGES = [
     Hit("bridge", 0.0, "The bridge over the strait was opened in the spring"),
@@ -65,6 +65,13 @@ def test_query_and_answers_take_turns() -> None:
     assert expansion.answers[1] == ["cold sea"] * 3
     assert expansion.cost.requests == 6
     assert model.calls == [("generate", 6)]
+
+
+def test_quotation_marks_in_answers_ask_for_no_phrase() -> None:
+    model = ScriptedModel(lambda _: 'They call it "the span" or “le pont”.')
+    assert lamer(Words(PASSAGES), model, answers=1).expand(["spring"]).queries == [
+        "spring They call it  the span  or  le pont ."
+    ]
 
 
 def test_the_model_is_shown_what_the_query_finds() -> None:
