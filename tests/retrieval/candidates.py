@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from retrieval.judged import collection
 from steelyard.contracts import Hit, Interval
 from steelyard.evaluation.statistics import mean_interval, paired_difference
 from steelyard.retrieval.rerankers.template import first_words
@@ -20,32 +21,6 @@ ROOT = Path(__file__).resolve().parents[2]
 DATA = Path(os.environ.get("STEELYARD_DATA", ROOT.parent / "shared" / "data"))
 COLLECTIONS = ("cranfield", "cisi")
 SHUFFLES = 50
-
-
-class Collection(NamedTuple):
-    """Judged queries by id, the grade of each relevant passage, and the passages."""
-
-    name: str
-    queries: dict[str, str]
-    grades: dict[str, dict[str, int]]
-    passages: list[Hit]
-
-
-def collection(name: str, data: Path = DATA) -> Collection:
-    """A collection with the queries that have a relevant passage, in the order of their file."""
-    folder = data / name
-
-    def records(file: str) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in (folder / file).read_text(encoding="utf-8").splitlines()]
-
-    grades: dict[str, dict[str, int]] = {}
-    for line in (folder / "qrels.tsv").read_text(encoding="utf-8").splitlines()[1:]:
-        query, passage, grade = line.split("\t")[:3]
-        if int(grade) > 0:
-            grades.setdefault(query, {})[passage] = int(grade)
-    passages = [Hit(one["_id"], 0.0, one["text"]) for one in records("corpus.jsonl") if one["text"].strip()]
-    queries = {one["_id"]: one["text"].strip(" .\n") for one in records("queries.jsonl") if one["_id"] in grades}
-    return Collection(name, queries, grades, passages)
 
 
 class BM25:
@@ -122,9 +97,10 @@ class Compared(NamedTuple):
 
 
 class Candidates(NamedTuple):
-    """Queries of one collection with BM25's hits."""
+    """Some queries of one collection with hits for each; ``passages`` are all that could have been found."""
 
-    collection: Collection
+    grades: dict[str, dict[str, int]]
+    passages: list[Hit]
     queries: dict[str, str]
     hits: list[list[Hit]]
 
@@ -137,9 +113,11 @@ class Candidates(NamedTuple):
 
 def candidates(name: str, queries: int, k: int, data: Path = DATA) -> Candidates:
     """The first ``queries`` judged queries of a collection with BM25's ``k`` best passages."""
-    made = collection(name, data)
-    chosen = dict(list(made.queries.items())[:queries])
-    return Candidates(made, chosen, BM25(made.passages).search(list(chosen.values()), k))
+    judged = collection(data / name)
+    asked = [query for query in judged.queries if any(judged.grades[query].values())][:queries]
+    chosen = {query: judged.queries[query].strip(" .\n") for query in asked}
+    passages = [Hit(id, 0.0, text) for id, text in judged.documents.items()]
+    return Candidates(judged.grades, passages, chosen, BM25(passages).search(list(chosen.values()), k))
 
 
 Rerank = Callable[[Candidates], Sequence[Sequence[Hit]]]
@@ -177,14 +155,14 @@ def planted(queries: int = 2 * QUERIES, k: int = 10, words: int = WORDS, data: P
         asked[fits[0]["id"]] = fits[0]["question"]
         grades[fits[0]["id"]] = {str(number): 1}
         hits.append([Hit(str(n), 0.0, paragraphs[n][1]["context"]) for n in places])
-    return Candidates(Collection("xquad", asked, grades, []), asked, hits)
+    return Candidates(grades, [], asked, hits)
 
 
 def compare(orders: Mapping[str, Rerank], *, k: int = 10, given: Sequence[Candidates] = ()) -> Compared:
     """The order given, random order and ``orders`` on the same candidates, BM25's where none are ``given``."""
     values: dict[str, list[np.ndarray]] = {}
     for one in given or [candidates(name, QUERIES, k) for name in COLLECTIONS]:
-        grades = one.collection.grades
+        grades = one.grades
         values.setdefault("given" if given else "bm25", []).append(ndcg(grades, one.ids(one.hits)))
         values.setdefault("random", []).append(random_orders(grades, one.ids(one.hits)))
         for order, rerank in orders.items():

@@ -20,7 +20,7 @@ def main() -> None:
 
     def longer(given: Candidates, shown: int) -> list[list[Hit]]:
         retriever = lamer(
-            BM25(given.collection.passages),
+            BM25(given.passages),
             model,
             candidates=shown,
             answers=ANSWERS,
