@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 from evidence_record import Claim, write_evidence
 from retrieval.candidates import BM25, WORDS, Candidates, compare, facts
@@ -19,14 +20,8 @@ def main() -> None:
     began = time.perf_counter()
 
     def longer(given: Candidates, shown: int) -> list[list[Hit]]:
-        retriever = lamer(
-            BM25(given.passages),
-            model,
-            candidates=shown,
-            answers=ANSWERS,
-            max_tokens=TOKENS,
-            passage_words=WORDS,
-        )
+        retriever = lamer(BM25(given.passages), model, candidates=shown, answers=ANSWERS, max_tokens=TOKENS)
+        retriever = replace(retriever, passage_words=WORDS)
         return retriever.search(list(given.queries.values()), 10)
 
     found = compare(

@@ -77,7 +77,8 @@ def test_quotation_marks_in_answers_ask_for_no_phrase() -> None:
 def test_the_model_is_shown_what_the_query_finds() -> None:
     prompts: list[str] = []
     model = ScriptedModel(lambda prompt: prompts.append(prompt) or "x")
-    lamer(Words(PASSAGES), model, candidates=2, answers=1, passage_words=4).expand(QUERIES[:1])
+    longer = lamer(Words(PASSAGES), model, candidates=2, answers=1)
+    replace(longer, passage_words=4).expand(QUERIES[:1])
     best = Words(PASSAGES).search(QUERIES[:1], 2)[0]
     for number, hit in enumerate(best, start=1):
         assert f"{number}. {' '.join(hit.text.split()[:4])}\n" in prompts[0]
@@ -127,6 +128,4 @@ def test_wrong_use_is_refused() -> None:
         lamer(Words(PASSAGES), Mute({})).search(QUERIES)
     with pytest.raises(UsageError, match="query 1 is empty"):
         lamer(Words(PASSAGES), ScriptedModel({})).search(["a", " "])
-    with pytest.raises(UsageError, match=r"the place \{passages\} is missing"):
-        lamer(Words(PASSAGES), ScriptedModel({}), template="{query}")
     assert interleaved("q", []) == "q"

@@ -13,7 +13,7 @@ from steelyard.contracts import Hit, LanguageModel, Prompt, Retriever, Sampling
 from steelyard.errors import UsageError
 from steelyard.parts import part
 from steelyard.retrieval.rerankers.asking import RerankCost, generate
-from steelyard.retrieval.rerankers.template import Form, Template, checked_template, first_words
+from steelyard.retrieval.rerankers.template import Form, Template, first_words
 
 NAME = "lamer"
 TEMPLATE = (
@@ -43,8 +43,6 @@ def lamer(
     temperature: NonNegativeFloat = 0.7,
     max_tokens: PositiveInt = 128,
     form: Form = "chat",
-    template: str | None = None,
-    passage_words: PositiveInt = 100,
     seed: int = 0,
 ) -> LamerRetriever:
     """Search with the query and passages that a model wrote to answer it.
@@ -69,15 +67,12 @@ def lamer(
         temperature: of the sampling.
         max_tokens: longest answer.
         form: ``chat`` puts the question as a user's message; ``plain`` continues the text.
-        template: another question, with the places ``{passages}`` and ``{query}`` (without candidates:
-            ``{query}``).
-        passage_words: how many words of a candidate are shown.
         seed: of the sampling; answer i is drawn with ``seed + i``.
 
     Raises:
         CapabilityError: the model does not generate, or has no chat template.
         InputError: the candidates do not fit the model's context.
-        UsageError: the template lacks a place, or a query is empty.
+        UsageError: a query is empty (when searched).
 
     Source:
         Large Language Models are Strong Zero-Shot Retriever (2023), section 3. The wording is Steelyard's own; the
@@ -92,22 +87,21 @@ def lamer(
         >>> longer.search(["who wrote it"], k=10)[0][0].id  # doctest: +SKIP
         'd3'
     """
-    places = ["passages", "query"] if candidates else ["query"]
-    asked = checked_template(template or (TEMPLATE if candidates else WITHOUT_CANDIDATES), form, places, NAME)
+    asked = Template(TEMPLATE if candidates else WITHOUT_CANDIDATES, form)
     samplings = tuple(
         Sampling(max_tokens=max_tokens, temperature=temperature, seed=seed + i) for i in range(answers)
     )
-    return LamerRetriever(retriever, model, asked, samplings, candidates, passage_words)
+    return LamerRetriever(retriever, model, asked, samplings, candidates)
 
 
 @dataclass(frozen=True)
 class LamerRetriever:
-    """A retriever that makes queries longer before it hands them on.
+    """A retriever that makes queries longer before it hands them on; ``replace`` it to ask in other words.
 
     Attributes:
         retriever: what is searched.
         model: who writes answers.
-        template: the question.
+        template: the question, with the places ``{passages}`` and ``{query}``.
         samplings: how each answer is drawn.
         candidates: how many passages are shown.
         passage_words: how many words of each.
@@ -118,7 +112,7 @@ class LamerRetriever:
     template: Template
     samplings: tuple[Sampling, ...]
     candidates: int
-    passage_words: int
+    passage_words: int = 100
 
     def add(self, documents: Sequence[Hit]) -> None:
         """Add to the retriever underneath."""
