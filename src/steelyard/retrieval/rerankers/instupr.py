@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from pydantic import NonNegativeInt, PositiveInt
 
@@ -83,12 +83,9 @@ def instupr(
 
     def rank(queries: Sequence[str], hits: Sequence[Sequence[Hit]]) -> Ranked:
         ratings, cost = rated(model, rate, queries, hits, soft)
-        best = [_best(each, scores, pairwise) for each, scores in zip(hits, ratings, strict=True)]
+        best = [best_rated(each, scores, pairwise) for each, scores in zip(hits, ratings, strict=True)]
         wins, more = preferred(model, compare, queries, hits, best)
-        scores = [list(each) for each in ratings]
-        for query, chosen in enumerate(best):
-            for i in chosen if len(chosen) > 1 else []:
-                scores[query][i] = 5.0 + wins[query][i] / (len(chosen) - 1)
+        scores = [both_scores(each, won) for each, won in zip(ratings, wins, strict=True)]
         return Ranked(scores, cost + more, breakers=ratings)
 
     return ModelReranker("instupr", rank, passage_words)
@@ -150,6 +147,17 @@ def preference(straight: float, turned: float) -> float:
     return stronger if straight >= turned else 1.0 - stronger
 
 
-def _best(hits: Sequence[Hit], scores: Sequence[float], count: int) -> list[int]:
+def both_scores(ratings: Sequence[float], wins: Mapping[int, float]) -> list[float]:
+    """Ratings, but 5 plus the mean preference of those that were compared.
+
+    >>> both_scores([2.0, 4.0, 3.0], {1: 0.25, 2: 0.75})
+    [2.0, 5.25, 5.75]
+    """
+    others = max(1, len(wins) - 1)
+    return [5.0 + wins[i] / others if len(wins) > 1 and i in wins else rating for i, rating in enumerate(ratings)]
+
+
+def best_rated(hits: Sequence[Hit], scores: Sequence[float], count: int) -> list[int]:
+    """Numbers of the ``count`` best hits; equal ratings go by the retriever's score, then by id."""
     order = sorted(range(len(hits)), key=lambda i: (-scores[i], -hits[i].score, hits[i].id))
     return order[:count]
