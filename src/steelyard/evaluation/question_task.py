@@ -12,7 +12,6 @@ from functools import cached_property
 from steelyard.contracts import (
     Ask,
     Continuation,
-    Generation,
     Interval,
     Marks,
     Message,
@@ -27,6 +26,7 @@ from steelyard.errors import InputError, ModelError
 from steelyard.evaluation import extraction, grading, prompting
 from steelyard.evaluation.extraction import FIRST_LINE
 from steelyard.evaluation.prompting import Form
+from steelyard.evaluation.responses import checked_score, checked_text
 from steelyard.evaluation.schema import Kind, kind_of, split_of
 from steelyard.evaluation.summary import summarise_marks
 from steelyard.evaluation.task_header import TaskHeader
@@ -146,7 +146,7 @@ class QuestionTask:
             raise ModelError(f"sample {sample.id!r}: {len(responses)} responses to {expected} requests")
         if kind == "short":
             return self._grade_answer(sample, responses[0])
-        scores = [_score_of(response, sample) for response in responses]
+        scores = [checked_score(response, sample) for response in responses]
         if kind == "choice":
             values, best = self._choice_marks(sample, scores)
             return Marks(values, prediction=sample.data["choices"][best])
@@ -162,9 +162,7 @@ class QuestionTask:
         return grading.choice_marks([choice.strip() for choice in put], sample.data["answer"], logprobs, counts)
 
     def _grade_answer(self, sample: Sample, response: Response) -> Marks:
-        if not isinstance(response, Generation):
-            raise ModelError(f"sample {sample.id!r}: asked for an answer, the model returned a score")
-        output, accepted = response.text, sample.data["answers"]
+        output, accepted = checked_text(response, sample), sample.data["answers"]
         prediction = extraction.extract(self.extract, output)
         exact = grading.exact_match(prediction, accepted)
         values = {
@@ -200,14 +198,3 @@ def available_metrics(samples: Sequence[Sample]) -> tuple[str, ...]:
         return ("accuracy",)
     numbers = all(any(grading.last_number(a) is not None for a in s.data["answers"]) for s in samples)
     return tuple(name for name in SHORT_METRICS if name != "numeric" or numbers)
-
-
-def _score_of(response: Response, sample: Sample) -> Score:
-    if not isinstance(response, Score):
-        raise ModelError(f"sample {sample.id!r}: asked for a score, the model returned text")
-    if math.isnan(response.logprob) or response.logprob == math.inf:
-        raise ModelError(
-            f"sample {sample.id!r}: the model's log-likelihood is {response.logprob}; "
-            "its weights or number format are damaged"
-        )
-    return response

@@ -26,12 +26,12 @@ from steelyard.contracts import (
     Response,
     Sample,
     Sampling,
-    Score,
 )
 from steelyard.errors import InputError, ModelError
 from steelyard.evaluation import grading
 from steelyard.evaluation.extraction import extract
 from steelyard.evaluation.prompting import LETTERS
+from steelyard.evaluation.responses import checked_score
 
 Mode: TypeAlias = Literal["likelihood", "generate", "cot", "stated"]
 """Letters scored by probability; a letter generated; after reasoning; or with a confidence in words beside it."""
@@ -165,15 +165,6 @@ def _continued(layout: Layout, text: str, mode: Mode) -> str:
     """A reply that continues an open bracket ("正確答案：(" + "B)") is read together with it."""
     bracket = layout.cue.rstrip().endswith("(") and mode == "generate"
     return f"({text.lstrip()}" if bracket and not text.lstrip().startswith("(") else text
-
-
-def checked_score(response: Response, sample: Sample) -> Score:
-    """The score, or a ModelError where it is none or not a number."""
-    if not isinstance(response, Score):
-        raise ModelError(f"sample {sample.id!r}: asked for a score, the model returned text")
-    if response.logprob != response.logprob or response.logprob == float("inf"):
-        raise ModelError(f"sample {sample.id!r}: the model's log-likelihood is {response.logprob}; it is damaged")
-    return response
 
 
 def lettered(place: str, values: Mapping[str, Any], *, upto: str = "F") -> dict[str, Any]:

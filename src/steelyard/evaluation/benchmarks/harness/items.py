@@ -10,7 +10,6 @@ from typing import Any
 from steelyard.contracts import (
     Ask,
     Continuation,
-    Generation,
     Marks,
     Prompt,
     PromptStyle,
@@ -18,7 +17,6 @@ from steelyard.contracts import (
     Response,
     Sample,
     Sampling,
-    Score,
 )
 from steelyard.errors import InputError, ModelError, UsageError
 from steelyard.evaluation.benchmarks.harness.aggregation import Rule
@@ -36,6 +34,7 @@ from steelyard.evaluation.benchmarks.harness.metrics import (
     true_share,
 )
 from steelyard.evaluation.benchmarks.harness.prompts import Prompter, answer_text, as_messages, as_text
+from steelyard.evaluation.responses import checked_score, checked_text
 from steelyard.parts import nearest
 
 NO_FILTER = FilterConfig(name="none", filter=[FilterStep(function="take_first")])
@@ -148,7 +147,7 @@ class Items:
         data, config = sample.data, self.config
         if config.output_type == "generate_until":
             return self._mark_answers(sample, responses)
-        scores = [_score_of(response, sample) for response in responses]
+        scores = [checked_score(response, sample) for response in responses]
         if config.output_type == "multiple_choice":
             best = max(range(len(data["choices"])), key=lambda i: scores[i].logprob)
             if config.process_results == "truthfulqa-mc2":
@@ -166,11 +165,7 @@ class Items:
         return Marks(values, weights=weights)
 
     def _mark_answers(self, sample: Sample, responses: Sequence[Response]) -> Marks:
-        texts = []
-        for response in responses:
-            if not isinstance(response, Generation):
-                raise ModelError(f"sample {sample.id!r}: asked for an answer, the model returned a score")
-            texts.append(response.text)
+        texts = [checked_text(response, sample) for response in responses]
         values: dict[str, float] = {}
         answers = [apply_filter(one, texts, sample.data["doc"]) for one in self.filters]
         for one, answer in zip(self.filters, answers, strict=True):
@@ -229,14 +224,3 @@ def check_results(config: HarnessConfig) -> None:
         )
     if name is not None and kinds[name] != config.output_type:
         raise UsageError(f"process_results: {name} is for output_type {kinds[name]}, not {config.output_type}")
-
-
-def _score_of(response: Response, sample: Sample) -> Score:
-    if not isinstance(response, Score):
-        raise ModelError(f"sample {sample.id!r}: asked for a score, the model returned text")
-    if math.isnan(response.logprob) or response.logprob == math.inf:
-        raise ModelError(
-            f"sample {sample.id!r}: the model's log-likelihood is {response.logprob}; "
-            "its weights or number format are damaged"
-        )
-    return response

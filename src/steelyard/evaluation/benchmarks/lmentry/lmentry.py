@@ -10,8 +10,8 @@ from typing import Any
 
 from pydantic import PositiveInt
 
-from steelyard.contracts import Ask, Generation, Marks, Message, PromptStyle, Request, Response, Sample, Sampling
-from steelyard.errors import InputError, ModelError, UsageError
+from steelyard.contracts import Ask, Marks, Message, PromptStyle, Request, Response, Sample, Sampling
+from steelyard.errors import InputError, UsageError
 from steelyard.evaluation.benchmark_task import BenchmarkTask
 from steelyard.evaluation.benchmarks.lmentry.items import WordBank, draw_arguments, render
 from steelyard.evaluation.benchmarks.lmentry.prompts import TEMPLATES, all_names, core_of
@@ -19,6 +19,7 @@ from steelyard.evaluation.benchmarks.lmentry.score import KINDS, Outcome, count,
 from steelyard.evaluation.benchmarks.lmentry.scorers import RULES, missing_arguments, score_output
 from steelyard.evaluation.evaluate import Evaluation
 from steelyard.evaluation.measurement import Measurement, Table
+from steelyard.evaluation.responses import checked_text
 from steelyard.evaluation.suite import Suite
 from steelyard.evaluation.task_header import TaskHeader
 from steelyard.parts import nearest, part
@@ -135,10 +136,7 @@ class LmentryAsking:
 
     def mark(self, sample: Sample, responses: Sequence[Response]) -> Marks:
         """Accuracy 1 or 0, and whether the rules understood the whole output."""
-        response = responses[0]
-        if not isinstance(response, Generation):
-            raise ModelError(f"sample {sample.id!r}: asked for an answer, the model returned a score")
-        output = response.text.strip()
+        output = checked_text(responses[0], sample).strip()
         if self.truncate:
             output = output.split("\n")[0].split(".")[0]
         verdict = score_output(sample.data["task"], output, sample.data["arguments"])

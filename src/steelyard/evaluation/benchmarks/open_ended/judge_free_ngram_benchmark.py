@@ -14,7 +14,6 @@ from pydantic import NonNegativeInt, PositiveInt
 
 from steelyard.contracts import (
     Ask,
-    Generation,
     Interval,
     Marks,
     Message,
@@ -24,10 +23,11 @@ from steelyard.contracts import (
     Sample,
     Sampling,
 )
-from steelyard.errors import InputError, ModelError, UsageError
+from steelyard.errors import InputError, UsageError
 from steelyard.evaluation.benchmark_task import BenchmarkTask
 from steelyard.evaluation.benchmarks.open_ended.keyword_rules import check_rules, helpfulness
 from steelyard.evaluation.benchmarks.open_ended.ngram_distribution import LONGEST, NgramDistribution
+from steelyard.evaluation.responses import checked_text
 from steelyard.evaluation.statistics import mean_interval
 from steelyard.evaluation.task_header import TaskHeader, records_of, required_folder
 from steelyard.parts import part
@@ -207,11 +207,7 @@ def _marker(questions: Mapping[str, Mapping[str, Any]]) -> Callable[[Sample, Seq
         return AnswerScorer(tuple(NgramDistribution.of(texts) for texts in sets), tuple(question["keywords"]))
 
     def mark(sample: Sample, responses: Sequence[Response]) -> Marks:
-        answers = []
-        for response in responses:
-            if not isinstance(response, Generation):
-                raise ModelError(f"sample {sample.id!r}: asked for an answer, the model returned a score")
-            answers.append(clean_answer(response.text))
+        answers = [clean_answer(checked_text(response, sample)) for response in responses]
         scores = [scorer(sample.id).score(answer) for answer in answers]
         values = {name: sum(score[name] for score in scores) / len(scores) for name in scores[0]}
         values["length"] = sum(map(len, answers)) / len(answers)

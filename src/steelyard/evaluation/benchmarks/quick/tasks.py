@@ -14,7 +14,6 @@ from typing import Any
 from steelyard.contracts import (
     Ask,
     Continuation,
-    Generation,
     Marks,
     Message,
     PromptStyle,
@@ -28,6 +27,7 @@ from steelyard.errors import ModelError
 from steelyard.evaluation.benchmark_task import BenchmarkTask
 from steelyard.evaluation.prompting import Form
 from steelyard.evaluation.question_task import QuestionTask
+from steelyard.evaluation.responses import checked_text
 from steelyard.evaluation.task_header import TaskHeader
 
 ITEMS_FILE = Path(__file__).with_name("items.json")
@@ -190,10 +190,7 @@ def _ask_format(sample: Sample, style: PromptStyle) -> list[Request]:
 
 
 def _mark_format(sample: Sample, responses: Sequence[Response]) -> Marks:
-    response = responses[0]
-    if not isinstance(response, Generation):
-        raise ModelError(f"sample {sample.id!r}: asked for an answer, the model returned a score")
-    lines = [line.strip() for line in response.text.splitlines() if line.strip()]
+    lines = [line.strip() for line in checked_text(responses[0], sample).splitlines() if line.strip()]
     first = lines[0] if lines else ""
     return Marks({"accuracy": float(re.fullmatch(sample.data["pattern"], first) is not None)}, prediction=first)
 

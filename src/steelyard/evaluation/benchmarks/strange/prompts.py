@@ -13,7 +13,6 @@ from typing import Any, Literal, TypeAlias
 from steelyard.contracts import (
     Ask,
     Continuation,
-    Generation,
     Marks,
     Message,
     Prompt,
@@ -24,7 +23,7 @@ from steelyard.contracts import (
     Sampling,
 )
 from steelyard.errors import ModelError
-from steelyard.evaluation.benchmarks.letter_questions import checked_score
+from steelyard.evaluation.responses import checked_score, checked_text
 
 Subtask: TypeAlias = Literal["generation", "zero-shot", "few-shot", "text", "cot"]
 TEXT_TOKENS, COT_TOKENS = 4, 200
@@ -139,8 +138,6 @@ def _greater(first: float, second: float) -> float:
 
 def _verdict(response: Response, sample: Sample) -> bool | None:
     """What a reply says: true or false; None if it says neither or both, as the authors count it."""
-    if not isinstance(response, Generation):
-        raise ModelError(f"sample {sample.id!r}: asked for an answer, the model returned a score")
-    text = response.text.lower()
+    text = checked_text(response, sample).lower()
     said = ("true" in text, "false" in text)
     return said[0] if said[0] != said[1] else None
