@@ -70,7 +70,10 @@ def test_repairs_and_silence_are_counted(caplog: pytest.LogCaptureFixture) -> No
     short = ScriptedModel(lambda _: "[2]")
     result = rankgpt_listwise(short).run(["q"], [HITS[:3]])
     assert ids(result.hits[0]) == ids([HITS[1], HITS[0], HITS[2]])
-    assert (result.cost.repaired, result.cost.unread) == (1, 0)
+    assert (result.cost.repaired, result.cost.unread, result.cost.unchanged) == (1, 0, 0)
+    with caplog.at_level(logging.WARNING):
+        assert rankgpt_listwise(ScriptedModel(lambda _: "[1] > [2]")).run(["q"], [HITS[:3]]).cost.unchanged == 1
+    assert "1 answers left the passages in the order shown" in caplog.text
     silent = ScriptedModel(lambda _: "I cannot rank these.")
     with pytest.raises(ModelError, match="none of the model's answers"):
         rankgpt_listwise(silent).rerank("q", HITS[:3])

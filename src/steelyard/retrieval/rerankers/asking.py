@@ -42,6 +42,7 @@ class RerankCost:
         repaired: readable answers in which passages were missing or named twice.
         ties: pairs of passages of which neither won.
         shortened: passages of which the model saw the beginning only.
+        unchanged: orders written that are the one in which passages were shown.
     """
 
     requests: int = 0
@@ -53,6 +54,7 @@ class RerankCost:
     repaired: int = 0
     ties: int = 0
     shortened: int = 0
+    unchanged: int = 0
 
     def __add__(self, other: RerankCost) -> RerankCost:
         """The cost of both; what is not known of one is not known of both."""
@@ -66,6 +68,7 @@ class RerankCost:
             self.repaired + other.repaired,
             self.ties + other.ties,
             self.shortened + other.shortened,
+            self.unchanged + other.unchanged,
         )
 
 

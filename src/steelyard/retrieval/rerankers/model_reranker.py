@@ -108,6 +108,8 @@ class ModelReranker:
     def _tell(self, cost: RerankCost, lost: int) -> None:
         if cost.unread:
             _log.warning("%s: %d of %d answers could not be read", self.name, cost.unread, cost.requests)
+        if cost.unchanged:
+            _log.warning("%s: %d answers left the passages in the order shown", self.name, cost.unchanged)
         if lost:
             _log.warning("%s: the hits of %d queries keep the retriever's order", self.name, lost)
         if cost.shortened:

@@ -97,7 +97,9 @@ def rankgpt_listwise(
             read.update(q for (q, _), one in zip(questions, found, strict=True) if one.read)
             unreadable = sum(one.read == 0 for one in found)
             whole = sum(one.read == len(one.order) and not one.repeated + one.foreign for one in found)
-            cost += spent + RerankCost(unread=unreadable, repaired=len(found) - unreadable - whole)
+            same = sum(one.read > 0 and one.order == sorted(one.order) for one in found)
+            repaired = len(found) - unreadable - whole
+            cost += spent + RerankCost(unread=unreadable, repaired=repaired, unchanged=same)
             return [[items[i] for i in one.order] for (_, items), one in zip(questions, found, strict=True)]
 
         many = [q for q, each in enumerate(hits) if len(each) > 1]
