@@ -8,11 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from passages import CORPUS, Bm25Retriever
 from steelyard.compression.apply import apply_parts
 from steelyard.contracts import Continuation, LanguageModel, Message, PromptStyle, Sampling, StreamingModel
 from steelyard.models.llama_cpp import LlamaCppModel
 from steelyard.models.loading import load_model
 from steelyard.models.scripted import ScriptedModel
+from steelyard.systems.in_context_ralm import in_context_ralm
+from steelyard.systems.internet_augmented_prompting import EvidenceExample, internet_augmented_prompting
 from steelyard.systems.system import System
 from tiny_files import tiny_gguf
 
@@ -31,6 +34,10 @@ KINDS: dict[str, Callable[[Path], LanguageModel]] = {
     "shallower": lambda tiny: apply_parts(load_model(str(tiny)), [{"sleb": {"blocks": [1]}}]),
     "scripted": lambda _: ScriptedModel(
         lambda prompt: f"answer to {prompt}", scores=lambda context, text: -0.5 * len(text) - len(context) / 100
+    ),
+    "in-context-ralm": lambda tiny: in_context_ralm(load_model(str(tiny)), Bm25Retriever(CORPUS), stride=2),
+    "internet-augmented-prompting": lambda tiny: internet_augmented_prompting(
+        load_model(str(tiny)), Bm25Retriever(CORPUS), [EvidenceExample("It is red.", "Colour?", "red")], passages=2
     ),
     "system": lambda tiny: System(load_model(str(tiny)), PromptStyle("chat", instruction="Be brief.")),
 }

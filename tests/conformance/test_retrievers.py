@@ -38,6 +38,8 @@ def retriever(request: pytest.FixtureRequest, tmp_path: Path) -> Retriever:
         "embedder": embedder,
         "retriever": DocumentIndex(tmp_path / "i", embedder=embedder, options=SearchOptions("lexical")),
         "model": ScriptedModel(lambda prompt: 'It says "so".'),
+        "queries": ["red wing", "calm sea"],
+        "contribution": lambda number, hit: 1.0,
     }
     function = parts.load(request.param)
     given = [offered[name] for name in parts.inputs_of(function)]

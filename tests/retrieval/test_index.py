@@ -259,3 +259,17 @@ def test_an_exception_leaves_the_index_as_it_was(tmp_path: Path) -> None:
         fail_after_a_commit()
     assert [hit.id for hit in DocumentIndex(tmp_path / "i").search(["word"])[0]] == ["a"]
     assert read_manifest(tmp_path / "i").generation == 1
+
+
+def test_the_fingerprint_is_that_of_passages_and_settings(tmp_path: Path) -> None:
+    one, two = Hit("a", 0.0, "Wings lift.", "s", 0, 11, {"page": 1}), Hit("b", 0.0, "Wheels roll.")
+    together, apart = DocumentIndex(tmp_path / "together"), DocumentIndex(tmp_path / "apart")
+    together.add([one, two])
+    apart.add([two])
+    first = apart.fingerprint
+    assert first == apart.fingerprint
+    apart.add([one])
+    assert apart.fingerprint == together.fingerprint != first
+    apart.delete(["a"])
+    assert apart.fingerprint == first
+    assert DocumentIndex(tmp_path / "apart", options=SearchOptions(k1=2.0)).fingerprint != first

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ import numpy as np
 
 from steelyard.contracts import Embedder, Hit
 from steelyard.errors import CapabilityError, UsageError
+from steelyard.retrieval.content_fingerprint import passages_fingerprint
 from steelyard.retrieval.index.analysis import Analyzer, Query
 from steelyard.retrieval.index.filters import Filter
 from steelyard.retrieval.index.fusion import reciprocal_rank_fusion, weighted_fusion
@@ -62,6 +64,19 @@ class DocumentIndex:
         self._snapshot: Snapshot | None = None
         self._seen: tuple[int, int] | None = None
         self._analyzer = Analyzer("none")
+        self._content: tuple[Snapshot, str] | None = None
+
+    @property
+    def fingerprint(self) -> str:
+        """Content hash of the passages, the index's settings and how it is searched.
+
+        All passages are read for it, once a generation.
+        """
+        snapshot = self.snapshot()
+        if self._content is None or self._content[0] is not snapshot:
+            said = [asdict(snapshot.manifest.settings), asdict(self.options), repr(self.where)]
+            self._content = snapshot, passages_fingerprint(snapshot.living(), {"index": said})
+        return self._content[1]
 
     def add(self, documents: Sequence[Hit]) -> None:
         """Add passages and commit; one whose id is known replaces it."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -72,6 +72,13 @@ class Snapshot:
     def hits(self, found: Sequence[Found]) -> list[Hit]:
         """The passages found, with their texts."""
         return [self.parts[f.segment].segment.hit(f.row, f.score) for f in found]
+
+    def living(self) -> Iterator[Hit]:
+        """Every living passage, segment by segment."""
+        for part in self.parts:
+            for row in range(len(part.segment)):
+                if part.alive is None or part.alive[row]:
+                    yield part.segment.hit(row, 0.0)
 
     def allowed(self, where: Filter | None) -> list[NDArray[np.bool_] | None]:
         """For each segment the rows that may be returned, None for all."""
