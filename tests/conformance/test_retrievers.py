@@ -11,8 +11,9 @@ from conformance.rows import registered, rows
 from retrieval.word_embedder import WordEmbedder
 from steelyard import parts
 from steelyard.contracts import Hit, Retriever
+from steelyard.models.scripted import ScriptedModel
 from steelyard.retrieval.index.document_index import DocumentIndex
-from steelyard.retrieval.index.settings import IndexSettings
+from steelyard.retrieval.index.settings import IndexSettings, SearchOptions
 
 ROWS = rows("retriever")
 PASSAGES = [
@@ -35,7 +36,8 @@ def retriever(request: pytest.FixtureRequest, tmp_path: Path) -> Retriever:
     offered: dict[str, Any] = {
         "index": tmp_path / "i",
         "embedder": embedder,
-        "retriever": made,
+        "retriever": DocumentIndex(tmp_path / "i", embedder=embedder, options=SearchOptions("lexical")),
+        "model": ScriptedModel(lambda prompt: 'It says "so".'),
         "queries": ["red wing", "calm sea"],
         "contribution": lambda number, hit: 1.0,
     }

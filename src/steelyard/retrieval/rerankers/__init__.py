@@ -1,0 +1,1 @@
+"""Rerankers: language models that put the passages a retriever found into a better order."""
