@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -135,3 +136,11 @@ def test_a_corpus_too_small_is_refused_with_the_remedy() -> None:
 def test_it_is_documented() -> None:
     text = parts.load("generalized-skip-ngram-lm").__doc__ or ""
     assert all(section in text for section in ("Source:", "Relations:", "Example"))
+
+
+@pytest.mark.parametrize("backoff", ["skip", "left"])
+def test_a_corpus_shorter_than_the_order_still_gives_probabilities(backoff: Any) -> None:
+    model = generalized_skip_ngram_lm(["a"], order=4, backoff=backoff, fallback=True)
+    found = model.score([Continuation("", "a b c")])[0]
+    assert all(np.isfinite(found.token_logprobs))
+    assert sum(np.exp(found.token_logprobs)) < len(found.token_logprobs)

@@ -16,7 +16,7 @@ to 27; Pickhardt et al. 2014, equation 4, for more than one pattern in B.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -163,10 +163,9 @@ def _probabilities(model: Smoothed, stream: Stream) -> Floats:
             below = lower_patterns(pattern, model.skips)
             lower = np.mean([found[p] for p in below], axis=0)
         contexts = contexts_at(pattern, numbers, stream)
-        totals = np.where(contexts >= 0, table.totals[np.maximum(contexts, 0)], 0.0)
-        gammas = np.where(totals > 0, table.gammas[np.maximum(contexts, 0)], 1.0)
-        mine = numbers[pattern]
-        counts = np.where(mine >= 0, table.counts.counts[np.maximum(mine, 0)], 0)
+        totals = _at(table.totals, contexts, 0.0)
+        gammas = np.where(totals > 0, _at(table.gammas, contexts, 1.0), 1.0)
+        counts = _at(table.counts.counts, numbers[pattern], 0)
         kept = _discounted(counts, table.discounts)
         found[pattern] = np.divide(kept, totals, out=np.zeros(len(kept)), where=totals > 0) + gammas * lower
         length = pattern.bit_length()
@@ -174,6 +173,13 @@ def _probabilities(model: Smoothed, stream: Stream) -> Floats:
             result = np.where(np.minimum(stream.places, model.order - 1) == length - 1, found[pattern], result)
     result[stream.tokens == BEGIN_ID] = np.nan
     return result
+
+
+def _at(values: NDArray[Any], places: NDArray[np.int64], otherwise: float) -> NDArray[Any]:
+    """``values`` at ``places``, ``otherwise`` where a place is negative; a text may be too short for a pattern."""
+    if not len(values):
+        return np.full(len(places), otherwise, dtype=values.dtype)
+    return np.where(places >= 0, values[np.maximum(places, 0)], otherwise)
 
 
 def _discounted(counts: NDArray[np.int64], discounts: Discounts) -> Floats:
