@@ -42,7 +42,7 @@ def crash(tmp_path: Path, model: Path, arguments: list[str], kills: int) -> dict
     ("verb", "options", "kills"),
     [
         ("eval", ["--style", "chat", "--shots", "2"], 14),
-        ("tune", ["--by", "operations", "--style", "plain", "--shots", "0", "--shots", "2"], 8),
+        ("tune", ["--by", "operations", "--style", "plain", "--shots", "0", "--shots", "2"], 6),
     ],
 )
 def test_killed_runs_finish_like_uninterrupted_ones(
