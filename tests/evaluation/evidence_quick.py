@@ -54,8 +54,7 @@ def main() -> None:
         model="SmolLM2-135M-Instruct, plain style",
         data="generated items, seed 0",
         seeds=[0],
-        note="measured while other work took most of the machine; processor seconds (of all cores together) bound "
-        "the wall time of a run that has it to itself",
+        note="processor seconds are those of all cores together",
     )
 
 
