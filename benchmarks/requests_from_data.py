@@ -14,7 +14,6 @@ from steelyard.contracts import Continuation
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 LETTERS = "ABCDE"
 FORMS = ("arc cloze", "arc letters, 5 shots", "stem completion", "piqa", "boolq", "long context, 4 endings")
-CONTEXT_PARAGRAPHS = 4  # some 600 tokens
 
 
 def records(data: Path, name: str) -> list[dict[str, Any]]:
@@ -68,15 +67,13 @@ def _listed(row: dict[str, Any]) -> str:
 
 
 def _long(data: Path) -> Iterator[list[Continuation]]:
-    """Encyclopedia paragraphs, and as endings one sentence each of the paragraph that follows and of others."""
+    """An encyclopedia paragraph, and as endings one sentence each of the paragraph that follows and of others."""
     file = data / "xquad" / "xquad.en.json"
     if not file.is_file():
         sys.exit(f"{file}: not found; give the folder of the public data sets with --data")
     articles = json.loads(file.read_text(encoding="utf-8"))["data"]
     paragraphs = [p["context"] for article in articles for p in article["paragraphs"]]
     sentences = [next((s for s in re.split(r"(?<=\.) ", p) if 80 < len(s) < 240), p[:160]) for p in paragraphs]
-    for start in range(0, len(paragraphs), CONTEXT_PARAGRAPHS):
-        context = "\n".join(paragraphs[start : start + CONTEXT_PARAGRAPHS])
-        following = start + CONTEXT_PARAGRAPHS
-        endings = [sentences[(following + step) % len(sentences)] for step in (0, 7, 19, 31)]
-        yield [Continuation(f"{context}\n", ending) for ending in endings]
+    for index, paragraph in enumerate(paragraphs):
+        endings = [sentences[(index + step) % len(sentences)] for step in (1, 7, 19, 31)]
+        yield [Continuation(f"{paragraph}\nThe text goes on:", f" {ending}") for ending in endings]
