@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from rich.console import Console
 
     from steelyard.contracts import Progress
@@ -102,3 +104,17 @@ def progress() -> Iterator[Progress]:
     error_console = Console(stderr=True, highlight=False, markup=False)
     with Progress(*columns, console=error_console, disable=not error_console.is_terminal) as bars:
         yield BarProgress(bars)
+
+
+def hand_over(run_id: str, *, out: Path | None, store: str | None, as_json: bool) -> None:
+    """Print a finished run, as a table or as JSON, and write its page to ``out`` if given."""
+    from steelyard.reporting.report import report
+    from steelyard.reporting.terminal import show_record
+
+    record = report(run_id, out=out, store=store)
+    if as_json:
+        print_json(record)
+        return
+    show_record(record, console())
+    if out is not None:
+        console().print(f"report: {out}", markup=False, soft_wrap=True)

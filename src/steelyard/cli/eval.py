@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from steelyard.cli.console import JsonFlag, MemoryOption, StoreOption, console, print_json, progress
+from steelyard.cli.console import JsonFlag, MemoryOption, StoreOption, hand_over, progress
 
 
 def command(
@@ -59,8 +59,6 @@ def command(
     """Measure a model or system on a task or suite; what was measured before is not measured again."""
     from steelyard.evaluation.tasks import open_measured
     from steelyard.evaluation.verb import evaluate_any
-    from steelyard.reporting.report import report
-    from steelyard.reporting.terminal import show_record
 
     reading = {"form": form, "extract": extract, "max_tokens": max_tokens, "skip_bad": skip_bad}
     opened = open_measured(task, suite, metric=metric, **reading)
@@ -83,10 +81,4 @@ def command(
             store=store,
             progress=bars,
         )
-    record = report(result.run_id, out=out, store=store)
-    if json:
-        print_json(record)
-        return
-    show_record(record, console())
-    if out is not None:
-        console().print(f"report: {out}", markup=False, soft_wrap=True)
+    hand_over(result.run_id, out=out, store=store, as_json=json)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from steelyard.cli.console import JsonFlag, StoreOption, console, print_json, progress
+from steelyard.cli.console import JsonFlag, StoreOption, hand_over, progress
 
 
 def command(
@@ -43,8 +43,6 @@ def command(
 ) -> None:
     """Rank systems on a task: by gold answers, by judges, or by each other's answers alone."""
     from steelyard.evaluation.ranking.verb import rank
-    from steelyard.reporting.report import report
-    from steelyard.reporting.terminal import show_record
 
     with progress() as bars:
         found = rank(
@@ -60,10 +58,4 @@ def command(
             shots=shots,
             seed=seed,
         )
-    record = report(found.run_id, out=out, store=store)
-    if json:
-        print_json(record)
-        return
-    show_record(record, console())
-    if out is not None:
-        console().print(f"report: {out}", markup=False, soft_wrap=True)
+    hand_over(found.run_id, out=out, store=store, as_json=json)

@@ -101,26 +101,11 @@ def evaluate_recorded(
 
 def eval_record(done: Evaluation, task: Task, run_id: str, command: str) -> dict[str, Any]:
     """The record of an eval run: the same form as a tune's, with one candidate and no search."""
-    style = style_record(done.style)
     shots = f", {done.style.shots} shots" if done.style.shots else ""
-    quality = interval_record(done.summary[done.metric])
-    label = f"{done.card.name}, {done.style.style}{shots}"
+    candidate = candidate_record("c01", f"{done.card.name}, {done.style.style}{shots}", done)
     skipped = getattr(task, "skipped", ())
+    quality = interval_text(candidate["quality"])
     left_out = [f"{len(skipped)} damaged rows were left out, first {skipped[0]}"] if skipped else []
-    candidate = {
-        "id": "c01",
-        "label": label,
-        **model_record(done.card),
-        "style": style,
-        "latency": None,
-        "operations": None,
-        "quality": quality,
-        "status": "kept",
-        "reason": "measured on every sample",
-        "round": None,
-        "against_leader": None,
-        **figures_of(done),
-    }
     return {
         "format": 1,
         "kind": "eval",
@@ -138,11 +123,29 @@ def eval_record(done: Evaluation, task: Task, run_id: str, command: str) -> dict
         "samples": measured_samples(done, task),
         "system_file": None,
         "findings": [
-            f"{label}: {task.metric} {interval_text(quality)} on {len(done.results)} samples.",
+            f"{candidate['label']}: {task.metric} {quality} on {len(done.results)} samples.",
             *left_out,
         ],
         "commands": [command],
         "environment": environment(),
+    }
+
+
+def candidate_record(name: str, label: str, done: Evaluation) -> dict[str, Any]:
+    """A system that was measured on every sample, in the form of a tune's candidates."""
+    return {
+        "id": name,
+        "label": label,
+        **model_record(done.card),
+        "style": style_record(done.style),
+        "latency": None,
+        "operations": None,
+        "quality": interval_record(done.summary[done.metric]) if done.metric in done.summary else None,
+        "status": "kept",
+        "reason": "measured on every sample",
+        "round": None,
+        "against_leader": None,
+        **figures_of(done),
     }
 
 
@@ -251,9 +254,11 @@ def workers_of(model: LanguageModel) -> int:
     return asked.plan.workers if isinstance(asked, RayModel) else 1
 
 
-def command_words(name: str, style: PromptStyle, samples: int | None, on: str | None = None) -> list[str]:
-    """The words of an ``eval`` command, but for what it measures."""
-    words = ["steelyard", "eval", name, "--style", style.style, "--shots", str(style.shots)]
-    words += ["--seed", str(style.seed)] if style.seed else []
+def command_words(name: str, style: PromptStyle | None, samples: int | None, on: str | None = None) -> list[str]:
+    """The words of an ``eval`` command, but for what it measures; without ``style`` it is asked in its own."""
+    words = ["steelyard", "eval", name]
+    if style is not None:
+        words += ["--style", style.style, "--shots", str(style.shots)]
+        words += ["--seed", str(style.seed)] if style.seed else []
     words += ["--samples", str(samples)] if samples else []
     return words + (["--on", on] if on else [])

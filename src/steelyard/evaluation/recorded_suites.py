@@ -68,7 +68,7 @@ def record_suite(
         raise
     for task, evaluation in zip(suite.tasks, done, strict=True):
         store.link(run_id, task.name, evaluation.key)
-    words = _plain_words(name, samples) if own else command_words(name, asked, samples)
+    words = command_words(name, None if own else asked, samples)
     command = shlex.join([*words, "--suite", suite.source or suite.name])
     store.finish(run_id, "done", _suite_record(suite, done, found, asked, run_id, command))
     return RecordedSuite(run_id, found, done)
@@ -105,10 +105,6 @@ def record_measure(
     }
     store.finish(run_id, "done", record)
     return RecordedMeasurement(run_id, found)
-
-
-def _plain_words(name: str, samples: int | None) -> list[str]:
-    return ["steelyard", "eval", name, *(["--samples", str(samples)] if samples else [])]
 
 
 def _suite_record(

@@ -37,11 +37,9 @@ from steelyard.evaluation.ranking.rank_agreement import rank_agreement
 from steelyard.evaluation.ranking.records import Ranking, joined
 from steelyard.evaluation.recorded import (
     asked_style,
-    figures_of,
+    candidate_record,
     loaded_model,
     measured_samples,
-    model_record,
-    style_record,
     task_record,
 )
 from steelyard.evaluation.statistics import interval_record
@@ -140,20 +138,7 @@ def rank_record(
 ) -> dict[str, Any]:
     """The record of a rank run; the module says what it holds."""
     candidates = [
-        {
-            "id": f"c{place:02d}",
-            "label": name,
-            **model_record(done.card),
-            "style": style_record(done.style),
-            "latency": None,
-            "operations": None,
-            "quality": interval_record(done.summary[done.metric]) if done.metric in done.summary else None,
-            "status": "kept",
-            "reason": "measured on every sample",
-            "round": None,
-            "against_leader": None,
-            **figures_of(done),
-        }
+        candidate_record(f"c{place:02d}", name, done)
         for place, (name, done) in enumerate(zip(found.names, evaluations, strict=True), 1)
     ]
     gold = None if found.method == GOLD else gold_ranking(found.names, evaluations)
