@@ -25,9 +25,10 @@ def question_of(prompt: Prompt) -> str:
 
 
 def before_question(prompt: Prompt, text: str) -> Prompt:
-    r"""The prompt with ``text`` and an empty line before its question; unchanged where there is no text or question.
+    r"""The prompt with ``text`` and an empty line before its question.
 
-    Solved examples, earlier turns and instructions stay in front.
+    Solved examples, earlier turns and instructions stay in front. Without text, or without a user message in a
+    conversation, nothing changes.
 
     >>> before_question("Question: 1+1?\nAnswer: 2\n\nQuestion: 2+2?\nAnswer:", "Sums.")
     'Question: 1+1?\nAnswer: 2\n\nSums.\n\nQuestion: 2+2?\nAnswer:'

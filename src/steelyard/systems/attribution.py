@@ -12,6 +12,7 @@ sentence z of a passage supports a claim s by the share of the claim's weight th
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
@@ -26,9 +27,12 @@ from steelyard.systems.citation_marks import Mark
 LEAST = 0.5
 """A sentence without marks is cited where a passage holds at least this share of it."""
 FUNCTION_WORDS = frozenset(
-    "a an and are as at be been but by can could did do does for from had has have he her his how i if in into is it "
-    "its may me my no not of on or our she should so than that the their them then there these they this those to "
-    "was we were what when where which who whom whose why will with would you your".split()
+    re.findall(
+        r"\w+",
+        """a an and are as at be been but by can could did do does for from had has have he her his how i if in
+        into is it its may me my no not of on or our she should so than that the their them then there these they
+        this those to was we were what when where which who whom whose why will with would you your""",
+    )
 )
 
 
@@ -111,8 +115,8 @@ def share(weights: Mapping[str, float], words: Sequence[str] | set[str]) -> floa
 def claims_of(text: str, marks: Sequence[Mark] = ()) -> list[Claim]:
     """The sentences of an answer, cut behind each mark.
 
-    A mark speaks for what stands between the mark before it, or the beginning of its sentence, and itself; one that
-    nothing of its sentence precedes for the sentence before it, and at the very beginning for the first.
+    A mark speaks for what stands between the mark before it, or the beginning of its sentence, and itself. One
+    that begins a sentence speaks for the sentence before it, or, at the very beginning, for the first.
 
     >>> claims_of("Old. It is red.", [Mark(4, (2,))])
     [Claim(span=Span(start=0, end=4), numbers=(2,)), Claim(span=Span(start=5, end=15), numbers=())]
@@ -168,7 +172,9 @@ def citations_of(evidence: Evidence, text: str, marks: Sequence[Mark] = ()) -> l
 
 
 def lexical_support(evidence: Evidence, text: str, citations: Sequence[Citation]) -> float:
-    r"""How well an answer is supported by words, from 0 to 1: 0 where nothing is cited, and otherwise
+    r"""How well an answer is supported by words, from 0 to 1.
+
+    It is 0 where nothing is cited, and otherwise
 
         (sum over sentences s of w(s) max_z support(s, z) / sum of w(s)) * share of the question held
 

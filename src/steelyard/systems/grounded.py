@@ -41,8 +41,8 @@ RULES = "grounded/1"
 """The version of how passages are shown, for fingerprints."""
 REFUSAL = "Not in the documents."
 INSTRUCTION = (
-    "Answer from these passages only, and write after each sentence the number of the passage it rests on, such as "
-    "[1]."
+    "Answer from these passages only, and write after each sentence the number of the passage it rests on, "
+    "such as [1]."
 )
 BYTES_PER_TOKEN = 3
 """Of a model whose tokenizer cannot be seen: fewer than usual, so that passages rather are left out than cut."""
@@ -82,8 +82,8 @@ def grounded(
        finds a threshold.
 
     Scores are those of the continuation behind the same passages: all continuations of one context see the same
-    ones. A text without context goes to the model as it is. An answer streams as it is written, but with a threshold,
-    which needs the whole of it, in one piece.
+    ones. A text without context goes to the model as it is. An answer streams as it is written; with a threshold,
+    which needs the whole of it, it comes in one piece.
 
     Args:
         model: what answers.
@@ -199,8 +199,11 @@ class GroundedModel:
         return [answer.generation for answer in self.answers(prompts, sampling)]
 
     def stream(self, prompt: Prompt, sampling: Sampling = Sampling()) -> Iterator[Generation]:
-        """The answer as it is written; the last piece carries the citations."""
-        yield from self._pieces(prompt, sampling)
+        """The answer as it is written, the last piece with the citations; with a threshold all in one piece."""
+        if self.settings.threshold > 0:
+            yield from self.generate([prompt], sampling)
+        else:
+            yield from self._pieces(prompt, sampling)
 
     def answers(self, prompts: Sequence[Prompt], sampling: Samplings = Sampling()) -> list[GroundedAnswer]:
         """Answer each prompt, and say what was shown and how well it supports the answer."""
@@ -211,7 +214,7 @@ class GroundedModel:
     def answer(
         self, prompt: Prompt, sampling: Sampling = Sampling(), *, tell: Callable[[str], None] | None = None
     ) -> GroundedAnswer:
-        """Answer one prompt; ``tell`` gets its text piece by piece."""
+        """Answer one prompt; ``tell`` gets the model's words as they are written, before they may be refused."""
         pieces = self._pieces(prompt, sampling)
         while True:
             try:
@@ -246,7 +249,7 @@ class GroundedModel:
         return [_placed(found.get(question, [])[: self.settings.k]) for question in questions]
 
     def _pieces(self, prompt: Prompt, sampling: Sampling) -> Generator[Generation, None, GroundedAnswer]:
-        if self.settings.threshold > 0 or not isinstance(self.model, StreamingModel):
+        if not isinstance(self.model, StreamingModel):
             answer = self.answers([prompt], sampling)[0]
             yield answer.generation
             return answer

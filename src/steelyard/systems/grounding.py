@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from steelyard import parts
-from steelyard.contracts import AppliedPart, LanguageModel, Progress, Reranker, Retriever
+from steelyard.contracts import AppliedPart, Embedder, LanguageModel, Progress, Reranker, Retriever
 from steelyard.errors import UsageError
 from steelyard.models.fingerprint import fingerprint_of
 from steelyard.retrieval.content_fingerprint import source_fingerprint
@@ -52,21 +52,28 @@ def index_of(section: GroundSection, folder: Path | None = None, *, progress: Pr
     return project_index(base / (section.docs or ""), embedder, section.chunk, progress=progress)
 
 
-def sources(model: LanguageModel, section: GroundSection, index: Path) -> Sources:
+def sources(
+    model: LanguageModel, section: GroundSection, index: Path, embedder: Embedder | None = None
+) -> Sources:
     """The retriever and the reranker of a section over ``index``; each has a fingerprint of its content.
 
-    Quotation marks in a question are no phrases to search for, unless the retriever's settings say so.
+    Quotation marks in a question are no phrases to search for, unless the retriever's settings say so. Parts that
+    work on another retriever get the lexical one. ``embedder`` saves loading the one that the index names.
     """
-    plain = DocumentIndex(index, options=SearchOptions(phrases=False))
     ((name, settings),) = section.retriever.items()
-    retriever: Retriever = plain
-    if name != AUTO:
-        made = _made("retriever", name, settings, {"index": index, "retriever": plain, "model": model})
-        if isinstance(made, DocumentIndex):
-            options = made.options if "phrases" in settings else dataclasses.replace(made.options, phrases=False)
-            retriever = DocumentIndex(index, options=options)
+    retriever: Retriever
+    if name == AUTO:
+        retriever = DocumentIndex(index, embedder=embedder, options=SearchOptions(phrases=False))
+    else:
+        words = DocumentIndex(index, options=SearchOptions("lexical", phrases=False))
+        given = {"index": index, "embedder": embedder, "retriever": words, "model": model}
+        retriever = _made("retriever", name, settings, given)
+        if isinstance(retriever, DocumentIndex):
+            phrases = bool(settings.get("phrases", False))
+            options = dataclasses.replace(retriever.options, phrases=phrases)
+            retriever = DocumentIndex(index, embedder=embedder, options=options)
         else:
-            retriever = RememberedRetriever(made, _fingerprint(name, settings, model, plain), room=0)
+            retriever = RememberedRetriever(retriever, _fingerprint(name, settings, model, words), room=0)
     if section.reranker is None:
         return Sources(retriever, None)
     ((name, settings),) = section.reranker.items()
