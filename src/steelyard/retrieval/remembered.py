@@ -40,6 +40,11 @@ class RememberedRetriever:
         """The one given, or the retriever's own."""
         return self.filed or source_fingerprint("retriever", self.retriever)
 
+    @property
+    def memory_bytes(self) -> int:
+        """Of the models that the retriever inside needs, as far as it says."""
+        return int(getattr(self.retriever, "memory_bytes", 0))
+
     def add(self, documents: Sequence[Hit]) -> None:
         """Add to the retriever inside."""
         self.retriever.add(documents)

@@ -9,7 +9,9 @@ system is loaded and brought up to date there; both are relative to the file.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, NonNegativeFloat, PositiveInt, model_validator
@@ -76,6 +78,12 @@ class GroundSection(Section):
         if self.reranker is not None and self.candidates < self.k:
             raise ValueError(f"{self.candidates} candidates are fewer than the k={self.k} passages to show")
         return self
+
+    def beside(self, folder: Path) -> GroundSection:
+        """The section for a file in ``folder``, its paths being so far relative to the current folder."""
+        places = {"index": self.index, "docs": self.docs}
+        moved = {key: os.path.relpath(place, folder) for key, place in places.items() if place is not None}
+        return self.model_copy(update=moved)
 
     def settings(self) -> GroundedSettings:
         """How answers rest on what is found."""

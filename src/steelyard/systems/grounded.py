@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import math
 from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import replace
 from typing import Annotated, Literal, NamedTuple, TypeAlias
 
 from pydantic import Field
@@ -173,11 +173,16 @@ class GroundedModel:
 
     @property
     def card(self) -> ModelCard:
-        """The fingerprint covers the model, the content of what is searched, and the settings."""
+        """The fingerprint covers the model, the content of what is searched, and the settings.
+
+        The memory is that of the model and of what the retriever needs beside it, such as an embedder.
+        """
         settings = {"rules": RULES, **self.settings._asdict()}
-        return grounded_card(
+        card = grounded_card(
             self.model.card, "grounded", settings, retriever=self.retriever, reranker=self.reranker
         )
+        beside = int(getattr(self.retriever, "memory_bytes", 0))
+        return card if card.memory_bytes is None else replace(card, memory_bytes=card.memory_bytes + beside)
 
     def score(self, requests: Sequence[Continuation], *, top: int = 0, detail: bool = False) -> list[Score]:
         """Score each continuation behind the passages for its context's question."""
@@ -266,7 +271,7 @@ class GroundedModel:
         whole = Generation(written, finish_reason=last.finish_reason, usage=last.usage)
         answer = self._concluded([read], [whole])[0]
         citations = answer.generation.citations
-        yield dataclasses.replace(last if rest == last.text else _retold(last, rest), citations=citations)
+        yield replace(last if rest == last.text else _retold(last, rest), citations=citations)
         return answer
 
     def _concluded(self, read: Sequence[GroundedPrompt], made: Sequence[Generation]) -> list[GroundedAnswer]:
@@ -277,7 +282,7 @@ class GroundedModel:
             evidence = Evidence(one.question, one.passages)
             citations = tuple(citations_of(evidence, text, marks))
             unknown = tuple(n for mark in marks for n in mark.numbers if n > len(one.passages))
-            answer = dataclasses.replace(
+            answer = replace(
                 generation if text == generation.text else _retold(generation, text), citations=citations
             )
             support = lexical_support(evidence, text, citations) if self.settings.support == "lexical" else None
@@ -361,7 +366,7 @@ def _placed(hits: Sequence[Hit]) -> list[Hit]:
 
 def _retold(generation: Generation, text: str) -> Generation:
     """The generation with another text, to which its tokens do not belong any more."""
-    return dataclasses.replace(generation, text=text, tokens=(), token_logprobs=(), top=())
+    return replace(generation, text=text, tokens=(), token_logprobs=(), top=())
 
 
 def _key(prompt: Prompt) -> object:

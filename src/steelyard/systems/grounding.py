@@ -6,10 +6,10 @@ import dataclasses
 import inspect
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from steelyard import parts
-from steelyard.contracts import AppliedPart, Embedder, LanguageModel, Progress, Reranker, Retriever
+from steelyard.contracts import AppliedPart, Embedder, LanguageModel, Progress, Retriever
 from steelyard.errors import UsageError
 from steelyard.models.fingerprint import fingerprint_of
 from steelyard.retrieval.content_fingerprint import source_fingerprint
@@ -23,13 +23,6 @@ from steelyard.systems.grounded import GroundedModel
 NO_EMBEDDER = "none"
 
 
-class Sources(NamedTuple):
-    """What a grounded model reads from."""
-
-    retriever: Retriever
-    reranker: Reranker | None
-
-
 def ground(
     model: LanguageModel, section: GroundSection, folder: Path | None = None, *, progress: Progress | None = None
 ) -> GroundedModel:
@@ -39,8 +32,10 @@ def ground(
         InputError: No such documents or index.
         UsageError: A retriever or reranker that needs more than an index and the model.
     """
-    found = sources(model, section, index_of(section, folder, progress=progress))
-    return GroundedModel(model, found.retriever, found.reranker, section.settings())
+    index = index_of(section, folder, progress=progress)
+    return GroundedModel(
+        model, retriever_of(model, section, index), reranker_of(model, section), section.settings()
+    )
 
 
 def index_of(section: GroundSection, folder: Path | None = None, *, progress: Progress | None = None) -> Path:
@@ -52,33 +47,33 @@ def index_of(section: GroundSection, folder: Path | None = None, *, progress: Pr
     return project_index(base / (section.docs or ""), embedder, section.chunk, progress=progress)
 
 
-def sources(
+def retriever_of(
     model: LanguageModel, section: GroundSection, index: Path, embedder: Embedder | None = None
-) -> Sources:
-    """The retriever and the reranker of a section over ``index``; each has a fingerprint of its content.
+) -> Retriever:
+    """The retriever of a section over ``index``; it has a fingerprint of what is searched.
 
     Quotation marks in a question are no phrases to search for, unless the retriever's settings say so. Parts that
     work on another retriever get the lexical one. ``embedder`` saves loading the one that the index names.
     """
     ((name, settings),) = section.retriever.items()
-    retriever: Retriever
     if name == AUTO:
-        retriever = DocumentIndex(index, embedder=embedder, options=SearchOptions(phrases=False))
-    else:
-        words = DocumentIndex(index, options=SearchOptions("lexical", phrases=False))
-        given = {"index": index, "embedder": embedder, "retriever": words, "model": model}
-        retriever = _made("retriever", name, settings, given)
-        if isinstance(retriever, DocumentIndex):
-            phrases = bool(settings.get("phrases", False))
-            options = dataclasses.replace(retriever.options, phrases=phrases)
-            retriever = DocumentIndex(index, embedder=embedder, options=options)
-        else:
-            retriever = RememberedRetriever(retriever, _fingerprint(name, settings, model, words), room=0)
+        return DocumentIndex(index, embedder=embedder, options=SearchOptions(phrases=False))
+    words = DocumentIndex(index, options=SearchOptions("lexical", phrases=False))
+    given = {"index": index, "embedder": embedder, "retriever": words, "model": model}
+    made: Retriever = _made("retriever", name, settings, given)
+    if not isinstance(made, DocumentIndex):
+        return RememberedRetriever(made, _fingerprint(name, settings, model, words), room=0)
+    options = dataclasses.replace(made.options, phrases=bool(settings.get("phrases", False)))
+    return DocumentIndex(index, embedder=embedder, options=options)
+
+
+def reranker_of(model: LanguageModel, section: GroundSection) -> RememberedReranker | None:
+    """The reranker of a section, which asks ``model``; it has a fingerprint of what decides its orders."""
     if section.reranker is None:
-        return Sources(retriever, None)
+        return None
     ((name, settings),) = section.reranker.items()
-    reranker = _made("reranker", name, settings, {"model": model})
-    return Sources(retriever, RememberedReranker(reranker, _fingerprint(name, settings, model), room=0))
+    made = _made("reranker", name, settings, {"model": model})
+    return RememberedReranker(made, _fingerprint(name, settings, model), room=0)
 
 
 def _made(kind: str, name: str, settings: Mapping[str, Any], inputs: Mapping[str, Any]) -> Any:
