@@ -48,8 +48,8 @@ class TuneSettings(BaseModel):
     or a list such as ``[{sleb: {remove: 3}}, {int8: {}}]``). With documents in ``docs`` or an ``index``,
     ``ground`` says how they are used: ``"none"``, ``"lexical"``, ``"hybrid:k=8+upr"`` or a ``ground`` section of a
     system file without its documents; by default none, lexical and hybrid. ``by`` says what cheapest means;
-    ``tolerance`` how far below the best still is good enough, ``target`` which quality is, whatever the best reaches. ``search``
-    names how cells are spent (:mod:`steelyard.tuning.search`).
+    ``tolerance`` how far below the best still is good enough, ``target`` which quality is, whatever the best
+    reaches. ``search`` names how cells are spent (:mod:`steelyard.tuning.search`).
     ``memory`` is the most that weights and one forward pass may take while measuring (such as ``"900MB"``); unlike
     ``limits`` it rules nothing out, but a system that cannot keep it fails.
     """

@@ -53,8 +53,8 @@ def tune(
     """Find the cheapest system that does ``task`` well enough, and write it to ``out/best.yaml``.
 
     Candidates are every combination of models, weight parts, groundings and prompt styles. They are timed in turns
-    with the first of them, then measured by a budgeted search (:mod:`steelyard.tuning.search`). Everything measured
-    is kept in the run store: a killed tune, started again, continues where it was.
+    with the first of them, then measured by a budgeted search (:mod:`steelyard.tuning.search`). Everything
+    measured is kept in the run store: a killed tune, started again, continues where it was.
 
     Args:
         task: task file (.jsonl, .csv, .parquet), a benchmark with its settings, or a task.
