@@ -116,7 +116,9 @@ def test_statistics_are_those_of_what_is_compressed_so_far(
 
 
 @pytest.mark.parametrize("name", ["mixtral", "olmoe"])
-def test_experts_are_judged_by_the_inputs_routed_to_them(name: str, as_open_weights: Any, texts: list[str]) -> None:
+def test_experts_are_judged_by_the_inputs_routed_to_them(
+    name: str, as_open_weights: Any, texts: list[str]
+) -> None:
     model = family_model(name, as_open_weights)
     ids, spy = windows(model, texts), Spy()
     compress_layers(model, texts, spy, PART, dataclasses.replace(WALK, targets="parallel"))
@@ -201,9 +203,11 @@ def test_killed_in_the_middle_it_goes_on_to_the_same_weights(
 ) -> None:
     folder = tiny_llama(tmp_path / "model")
     (tmp_path / "texts").write_text("\n".join(texts), encoding="utf-8")
-    threads = {"OMP_NUM_THREADS": str(torch.get_num_threads())}
+    same = {"OMP_NUM_THREADS": str(torch.get_num_threads()), "PYTHONPATH": os.pathsep.join(sys.path)}
     killed = subprocess.run(
-        [sys.executable, "-c", KILLED, str(folder), str(tmp_path / "texts")], env={**os.environ, **threads}, check=False
+        [sys.executable, "-c", KILLED, str(folder), str(tmp_path / "texts")],
+        env={**os.environ, **same},
+        check=False,
     )
     assert killed.returncode == -signal.SIGKILL
     walks = list((cache_root() / "walks").iterdir())

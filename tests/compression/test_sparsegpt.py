@@ -104,7 +104,13 @@ def test_isotropic_inputs_leave_magnitude_pruning_in_blocks() -> None:
 
 
 @settings(deadline=None, max_examples=25)
-@given(rows=st.integers(1, 9), groups=st.integers(1, 40), of=st.integers(2, 12), seed=st.integers(0, 99), data=st.data())
+@given(
+    rows=st.integers(1, 9),
+    groups=st.integers(1, 40),
+    of=st.integers(2, 12),
+    seed=st.integers(0, 99),
+    data=st.data(),
+)
 def test_exactly_n_of_every_m_are_zero(rows: int, groups: int, of: int, seed: int, data: st.DataObject) -> None:
     zeros = data.draw(st.integers(1, of - 1))
     weight, hessian = layer(rows, groups * of, seed)
@@ -132,7 +138,9 @@ def test_what_weighs_on_dead_inputs_goes_for_nothing() -> None:
     hessian = Hessian(32, torch.float64)
     hessian.add(inputs)
     assert (prune(weight, hessian, HALF).weight[:, 5] == 0).all()
-    assert (prune(weight, Hessian(32, torch.float64), Sparsity(0.01)).weight[:, 5] != 0).any()  # nothing seen: none dead
+    assert (
+        prune(weight, Hessian(32, torch.float64), Sparsity(0.01)).weight[:, 5] != 0
+    ).any()  # nothing seen: none dead
 
 
 def test_surviving_weights_lie_on_the_grid_of_their_row() -> None:
@@ -174,7 +182,9 @@ def test_a_pattern_survives_the_command_line() -> None:
 
 
 def test_a_pattern_must_divide_every_width(tiny: Any, texts: list[str]) -> None:
-    with pytest.raises(UsageError, match=r"1:3 does not divide the width 32 of model\.layers\.0\.self_attn\.q_proj"):
+    with pytest.raises(
+        UsageError, match=r"1:3 does not divide the width 32 of model\.layers\.0\.self_attn\.q_proj"
+    ):
         sparsegpt(tiny, texts, pattern="1:3", **SETTINGS)
 
 

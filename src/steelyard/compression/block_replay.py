@@ -90,7 +90,7 @@ class BlockReplay:
 
     @torch.no_grad()
     def trace(self, ids: torch.Tensor) -> RecordedBatch:
-        """As :meth:`record`, but the pass ends behind the last block, and so does the check: no logits are made."""
+        """As :meth:`record`, but pass and check end behind the last block: no logits are made."""
         ids = ids.to(self.device)
         with self._watched(until=self.blocks[-1]) as met, contextlib.suppress(PassEnded):
             self._forward(ids)
@@ -107,7 +107,7 @@ class BlockReplay:
 
     @contextlib.contextmanager
     def _watched(self, until: nn.Module | None = None, before: nn.Module | None = None) -> Iterator[_Met]:
-        """Hooks that note what blocks are called with; the pass ends behind ``until`` or in front of ``before``."""
+        """Note what blocks are called with; the pass ends behind ``until`` or in front of ``before``."""
         seen = _Met()
 
         def keep(block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:

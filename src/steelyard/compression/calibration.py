@@ -45,12 +45,13 @@ def read_calibration(path: str | Path) -> list[str]:
 def generated_texts(model: LanguageModel, *, count: int = 32, tokens: int = 256, seed: int = 0) -> list[str]:
     """Calibration texts that the model writes itself, where there are none like those it will read.
 
-    ``count`` texts of at most ``tokens`` tokens, each sampled at temperature 1 from the beginning-of-sequence token on,
-    with the seeds ``seed``, ``seed + 1`` ...; blank ones are left out. Raises :class:`InputError` where none is left.
+    ``count`` texts of at most ``tokens`` tokens, each sampled at temperature 1 from the beginning-of-sequence
+    token on, with the seeds ``seed``, ``seed + 1`` ...; blank ones are left out. Raises :class:`InputError` where
+    none is left.
 
     Source:
-        LLM-QAT: Data-Free Quantization Aware Training for Large Language Models (2023), section 2.1, sampled throughout
-        (there the first few tokens are the most probable ones behind a random first token).
+        LLM-QAT: Data-Free Quantization Aware Training for Large Language Models (2023), section 2.1, sampled
+        throughout (there the first few tokens are the most probable ones behind a random first token).
     """
     samplings = [Sampling(max_tokens=tokens, temperature=1.0, seed=seed + n) for n in range(count)]
     written = [generation.text for generation in model.generate([""] * count, samplings)]

@@ -49,8 +49,8 @@ def magnitude(
         CapabilityError: an architecture without family data.
 
     Source:
-        To prune, or not to prune: exploring the efficacy of pruning for model compression (2017), section 3, in one
-        shot and without training.
+        To prune, or not to prune: exploring the efficacy of pruning for model compression (2017), section 3, in
+        one shot and without training.
 
     Relations:
         ``sparsegpt`` weighs weights by their inputs and lets those that stay make up for the loss; this is its
@@ -87,7 +87,7 @@ def prune_smallest(weight: torch.Tensor, sparsity: Sparsity) -> torch.Tensor:
 
 
 class Threshold(NamedTuple):
-    """Magnitudes are pruned whose float32, read as an integer, is under ``bits``, and ``ties`` of those equal to it."""
+    """Magnitudes whose float32 reads as an integer under ``bits`` go, and ``ties`` of those equal to it."""
 
     bits: int
     ties: int
@@ -96,8 +96,8 @@ class Threshold(NamedTuple):
 def magnitude_threshold(weights: Callable[[], Iterable[torch.Tensor]], count: int) -> Threshold:
     """Where the ``count`` smallest magnitudes of many tensors end, exactly, without holding them together.
 
-    Non-negative floats are ordered as the integers their bits spell: one pass counts the upper 16 bits, a second the
-    lower ones in the bin that the count falls into. ``weights`` gives the same tensors each time it is called.
+    Non-negative floats are ordered as the integers their bits spell: one pass counts the upper 16 bits, a second
+    the lower ones in the bin that the count falls into. ``weights`` gives the same tensors each time it is called.
 
     >>> magnitude_threshold(lambda: [torch.tensor([0.5, -2.0]), torch.tensor([1.0])], 2).ties
     1
@@ -122,7 +122,9 @@ def _bin_of(numbers: Iterable[torch.Tensor], count: int) -> tuple[int, int]:
     return value, int(totals[value] - counts[value])
 
 
-def _prune_globally(model: OpenWeights, share_of_all: float, skip: Sequence[str], applied: AppliedPart) -> OpenWeights:
+def _prune_globally(
+    model: OpenWeights, share_of_all: float, skip: Sequence[str], applied: AppliedPart
+) -> OpenWeights:
     module = share(model.module)
     blocks = matrices_of(model, module, skip)
 

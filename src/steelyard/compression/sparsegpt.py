@@ -47,11 +47,11 @@ def sparsegpt(
 ) -> OpenWeights:
     """Prune every linear layer of the blocks in one shot, the weights that stay making up for those that go.
 
-    For a layer with inputs X and H = X X^T + d I, columns are settled from left to right. Removing weight w_j costs
-    w_j^2 / [H_j^-1]_jj, H_j being H without the columns before j; the error is spread over the later columns of its
-    row by row j of H_j^-1. All of these come from one Cholesky factor of H^-1. Masks are chosen as they are reached:
-    among the weights of 128 columns (a share), or among every m of a row (``n:m``, exactly n of them zero, as in the
-    paper), always with the updates of the columns before.
+    For a layer with inputs X and H = X X^T + d I, columns are settled from left to right. Removing weight w_j
+    costs w_j^2 / [H_j^-1]_jj, H_j being H without the columns before j; the error is spread over the later columns
+    of its row by row j of H_j^-1. All of these come from one Cholesky factor of H^-1. Masks are chosen as they are
+    reached: among the weights of 128 columns (a share), or among every m of a row (``n:m``, exactly n of them
+    zero, as in the paper), always with the updates of the columns before.
 
     Weights keep their type and shape: a pruned checkpoint loads anywhere, its zeros are for formats and kernels to
     make use of. Cost: about three passes of the calibration tokens, and O(out * in^2 + in^3) per matrix.
@@ -134,7 +134,9 @@ def prune_columns(
             piece = columns[first:last]
             chosen = None if mask is None else mask[first - start : last - start]
             _settle(piece, factor[first:last, first:last], sparsity, chosen, grid, errors[first - start :])
-            columns[last:end].addmm_(factor[first:last, last:end].t(), errors[first - start : last - start], alpha=-1)
+            columns[last:end].addmm_(
+                factor[first:last, last:end].t(), errors[first - start : last - start], alpha=-1
+            )
         columns[end:].addmm_(factor[start:end, end:].t(), errors[: end - start], alpha=-1)
     return columns.t().contiguous()
 

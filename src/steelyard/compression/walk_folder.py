@@ -42,8 +42,8 @@ def walk_key(model: OpenWeights, part: AppliedPart, calibration: Texts, walk: Ma
 def walk_folder(key: str) -> Iterator[WalkFolder]:
     """The folder of the walk ``key``, under a lock; gone when the context ends, unless it was cut short.
 
-    A failure of Steelyard's own (inputs that are no numbers, say) leaves nothing either; a full disk leaves what is
-    finished, and is a :class:`ModelError`.
+    A failure of Steelyard's own (inputs that are no numbers, say) leaves nothing either; a full disk leaves what
+    is finished, and is a :class:`ModelError`.
     """
     folder = cache_root() / "walks" / key
     try:
@@ -85,9 +85,7 @@ class WalkFolder:
         there = number == state["blocks"] or (states.is_file() and states.stat().st_size == size)
         return number if there else None
 
-    def begin(
-        self, blocks: int, shape: Sequence[int], dtype: torch.dtype, states: Iterable[torch.Tensor]
-    ) -> None:
+    def begin(self, blocks: int, shape: Sequence[int], dtype: torch.dtype, states: Iterable[torch.Tensor]) -> None:
         """Begin a walk through ``blocks`` blocks with the hidden states (b, tokens, width) in front of the first.
 
         ``shape`` is that of all of them: (windows, tokens, width).
@@ -105,7 +103,7 @@ class WalkFolder:
         log: Sequence[Mapping[str, Any]],
         states: Iterable[torch.Tensor],
     ) -> None:
-        """Block ``number`` is done: its new tensors, its log, and the states it hands on (none behind the last)."""
+        """Block ``number`` is done: its new tensors, its log, and the states it hands on (none from the last)."""
         from safetensors.torch import save_file
 
         partial = self._folder / "partial"

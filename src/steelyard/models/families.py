@@ -330,8 +330,9 @@ def read_family(row: Mapping[str, Any], name: str) -> Family:
 def declare_family(module: Any, row: Mapping[str, Any]) -> Family:
     """Say where ``module``, of an architecture that is not known, has its parts.
 
-    The row is kept in the module's configuration, so that it holds for copies, and for checkpoints saved from them.
-    Raises as :func:`read_family`, and :class:`CapabilityError` where the layers or projections are not where it says.
+    The row is kept in the module's configuration, so that it holds for copies, and for checkpoints saved from
+    them. Raises as :func:`read_family`, and :class:`CapabilityError` where the layers or projections are not where
+    it says.
     """
     config = _text_config(module)
     family = read_family(row, getattr(config, "model_type", "") or "?")

@@ -4,11 +4,11 @@
     weights: [{sleb: {blocks: [12, 25, 10]}}, int8]
     prompt: {style: chat, shots: 2, seed: 7}
 
-Keys: ``model`` (whatever can be loaded by name; a path that starts with a dot is relative to the file),
-``family`` (where a model of an unknown architecture has its parts; fields of ``models.families.Family``), ``weights``
-(compression parts in order), ``calibration`` (texts for parts that need them, relative to the file), ``endpoint`` (how
-to ask a model that is an address: timeout, concurrency ...), ``prompt`` (style, shots, seed, instruction, examples).
-Nothing else is understood, and said so.
+Keys: ``model`` (whatever can be loaded by name; a path that starts with a dot is relative to the file), ``family``
+(where a model of an unknown architecture has its parts; fields of ``models.families.Family``), ``weights``
+(compression parts in order), ``calibration`` (texts for parts that need them, relative to the file), ``endpoint``
+(how to ask a model that is an address: timeout, concurrency ...), ``prompt`` (style, shots, seed, instruction,
+examples). Nothing else is understood, and said so.
 """
 
 from __future__ import annotations
