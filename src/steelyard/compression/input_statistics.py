@@ -101,7 +101,8 @@ def inverse_factor(hessian: torch.Tensor, damping: float) -> torch.Tensor:
         if not int(failed):
             upper = lower.flip(0, 1)
             identity = torch.eye(len(h), dtype=dtype, device=h.device)
-            return torch.linalg.solve_triangular(upper, identity, upper=True).to(h.dtype)
+            inverse: torch.Tensor = torch.linalg.solve_triangular(upper, identity, upper=True)
+            return inverse.to(h.dtype)
     raise ModelError(
         f"the inputs of a layer of width {len(h)} do not determine its weights even with damping {damping}; "
         "raise damping, or give more calibration text"

@@ -32,8 +32,9 @@ FORMAT = 1
 
 
 def walk_key(model: OpenWeights, part: AppliedPart, calibration: Texts, walk: Mapping[str, Any]) -> str:
-    """What a walk is known by: model, part with its settings, texts, and the walk's own settings."""
-    content = [FORMAT, model.card.fingerprint, part.name, part.settings, fingerprint_texts(calibration), walk]
+    """What a walk is known by: model, where its layers are, part with settings, texts, and the walk's settings."""
+    texts, family = fingerprint_texts(calibration), repr(model.family)
+    content = [FORMAT, model.card.fingerprint, family, part.name, part.settings, texts, walk]
     text = json.dumps(content, sort_keys=True, default=str)
     return f"walk-{part.name}-{hashlib.sha256(text.encode()).hexdigest()[:24]}"
 
@@ -165,7 +166,7 @@ def _dtype(name: str) -> torch.dtype:
 
 def _fill(file: Any, tensor: torch.Tensor) -> None:
     """Read a tensor's bytes to where they belong, so that it lies as torch aligns its own."""
-    view = memoryview(tensor.flatten().view(torch.uint8).numpy())
+    view = tensor.flatten().view(torch.uint8).numpy().data
     while view:
         count = file.readinto(view)
         if not count:
