@@ -51,7 +51,7 @@ def test_blocks_lose_their_n_cheapest_or_nothing(share: float) -> None:
             (lost if chosen.any() else kept).append(float(cheap.sum()))
             if chosen.any():
                 assert sorted(block[chosen].tolist()) == cheap.tolist()
-    assert len(lost) == int(share * 2 * (len(lost) + len(kept)))
+    assert len(lost) == round(share * 2 * (len(lost) + len(kept)))
     assert not kept or max(lost) <= min(kept)
 
 

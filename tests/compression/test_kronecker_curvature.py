@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 import torch
-from family_models import build
 from torch import nn
 
+from family_models import build
 from steelyard.compression.kronecker_curvature import FactorFolder, KroneckerFactors, collect_factors
 from steelyard.errors import ModelError
 

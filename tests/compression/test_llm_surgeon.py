@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 import torch
-from family_models import build
 
+from family_models import build
 from steelyard import parts
 from steelyard.compression.block_replay import next_token_nll
 from steelyard.compression.calibration import token_windows
@@ -66,7 +66,7 @@ def test_whole_rows_and_columns_are_zero_up_to_the_share(small: Any, texts: list
 def test_single_weights_end_exactly_at_the_share(small: Any, texts: list[str], shots: int) -> None:
     result = llm_surgeon(small, texts, sparsity=0.35, pattern="unstructured", tokens=64, window=32, shots=shots)
     zeros, total = zeros_and_all(result)
-    assert zeros == int(0.35 * total)
+    assert zeros == round(0.35 * total)
 
 
 def test_two_of_every_four_neighbours_are_zero(small: Any, texts: list[str]) -> None:
@@ -123,7 +123,7 @@ def test_other_families_biases_and_transposed_weights(
     before = {key: tensor.clone() for key, tensor in model.module.state_dict().items()}
     result = llm_surgeon(model, texts, sparsity=0.25, pattern="unstructured", tokens=64, window=32, shots=1)
     zeros, total = zeros_and_all(result)
-    assert zeros == int(0.25 * total)
+    assert zeros == round(0.25 * total)
     assert all(torch.equal(tensor, before[key]) for key, tensor in model.module.state_dict().items())
     assert model.family.embeddings(result.module).weight is model.family.embeddings(model.module).weight
 
@@ -151,10 +151,24 @@ def test_patterns_that_are_none_are_refused(small: Any, texts: list[str], patter
 
 
 def test_what_a_pattern_cannot_reach_is_refused(small: Any, texts: list[str]) -> None:
-    with pytest.raises(UsageError, match=r"at most 0\.5 zero"):
+    with pytest.raises(UsageError, match=r"2:4 makes at most 0\.5"):
         llm_surgeon(small, texts, pattern="2:4", sparsity=0.6, **QUICK)
-    with pytest.raises(UsageError, match="3:7 does not divide the 32 inputs"):
+    with pytest.raises(UsageError, match="3:7 does not divide the width 32"):
         llm_surgeon(small, texts, pattern="3:7", **QUICK)
+
+
+def test_a_pattern_is_read_as_yaml_gives_it() -> None:
+    assert parts.validate(llm_surgeon, {"pattern": 124}) == {"pattern": "2:4"}
+    assert parts.validate(llm_surgeon, {"pattern": "unstructured"}) == {"pattern": "unstructured"}
+    with pytest.raises(UsageError, match="llm-surgeon"):
+        parts.validate(llm_surgeon, {"pattern": "rows"})
+
+
+def test_layers_left_out_keep_their_weights(small: Any, texts: list[str]) -> None:
+    result = llm_surgeon(small, texts, sparsity=0.3, skip=("down", "layers.0"), **QUICK)
+    for before, after in zip(small.module.model.layers, result.module.model.layers, strict=True):
+        assert torch.equal(before.mlp.down_proj.weight, after.mlp.down_proj.weight)
+    assert bool((result.module.model.layers[1].mlp.up_proj.weight == 0).any())
 
 
 @pytest.mark.parametrize("setting", [{"sparsity": 1.0}, {"sparsity": 0}, {"damping": 0}, {"shots": 0}])

@@ -13,6 +13,8 @@ from typing import NamedTuple
 
 import torch
 
+from steelyard.compression.sparsity_patterns import lowest_of_each
+
 REMOVED = -1.0
 """The cost of what is already gone: below every real cost, so that it stays gone."""
 
@@ -43,8 +45,8 @@ def cheapest(costs: Sequence[torch.Tensor], count: int) -> list[torch.Tensor]:
 
 
 def cheapest_share(costs: Sequence[torch.Tensor], share: float) -> list[torch.Tensor]:
-    """The cheapest entries, ``share`` of all (rounded down)."""
-    return cheapest(costs, int(share * sum(cost.numel() for cost in costs)))
+    """The cheapest entries, ``share`` of all, rounded to a whole number."""
+    return cheapest(costs, round(share * sum(cost.numel() for cost in costs)))
 
 
 def cheapest_of_blocks(costs: Sequence[torch.Tensor], n: int, m: int, share: float) -> list[torch.Tensor]:
@@ -53,14 +55,13 @@ def cheapest_of_blocks(costs: Sequence[torch.Tensor], n: int, m: int, share: flo
     Each of ``costs`` is (r, c) with c a multiple of m; a block costs the sum of its n cheapest, and the cheapest
     blocks anywhere lose these n. At ``share`` n / m every block does.
     """
-    blocks = [cost.reshape(-1, m) for cost in costs]
-    order = [block.argsort(dim=1, stable=True)[:, :n] for block in blocks]
-    sums = [block.gather(1, least).sum(1) for block, least in zip(blocks, order, strict=True)]
-    masks = []
-    for cost, least, chosen in zip(costs, order, cheapest_share(sums, share * m / n), strict=True):
-        mask = torch.zeros(len(least), m, dtype=torch.bool, device=cost.device)
-        masks.append(mask.scatter_(1, least, chosen[:, None].expand_as(least)).view(cost.shape))
-    return masks
+    lowest = [lowest_of_each(cost, n, m) for cost in costs]
+    sums = [(cost * mask).reshape(-1, m).sum(1) for cost, mask in zip(costs, lowest, strict=True)]
+    chosen = cheapest_share(sums, share * m / n)
+    return [
+        (mask.reshape(-1, m) & blocks[:, None]).view(mask.shape)
+        for mask, blocks in zip(lowest, chosen, strict=True)
+    ]
 
 
 def cheapest_rows_and_columns(costs: Sequence[RowsAndColumns], share: float) -> list[RowsAndColumns]:
@@ -72,9 +73,7 @@ def cheapest_rows_and_columns(costs: Sequence[RowsAndColumns], share: float) -> 
     shapes = [(len(cost.rows), len(cost.columns)) for cost in costs]
     flat = torch.cat([torch.cat(list(cost)) for cost in costs])
     owners = [(matrix, place) for matrix, (r, c) in enumerate(shapes) for place in range(r + c)]
-    masks = [
-        RowsAndColumns(*(torch.zeros_like(values, dtype=torch.bool) for values in cost)) for cost in costs
-    ]
+    masks = [RowsAndColumns(*(torch.zeros_like(values, dtype=torch.bool) for values in cost)) for cost in costs]
     left = [[r, c] for r, c in shapes]  # rows and columns still there
     budget = int(share * sum(r * c for r, c in shapes))
     for index in flat.argsort(stable=True).tolist():

@@ -114,7 +114,7 @@ def _check_called(linears: Mapping[str, nn.Module], trace: _Trace) -> None:
 
 
 def summed_loss(logits: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
-    """Negative log-likelihood, in nats, of all tokens of ``ids`` (b, w) given those before them, with its graph."""
+    """Negative log-likelihood, in nats, of all tokens of ``ids`` (b, w) given those before them."""
     predicted = logits[:, :-1].float().flatten(0, 1)
     return nn.functional.cross_entropy(predicted, ids[:, 1:].flatten(), reduction="sum")
 

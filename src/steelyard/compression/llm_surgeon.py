@@ -1,4 +1,4 @@
-"""The LLM Surgeon: remove what Kronecker-factored curvature says is missed least, and let the rest make up for it."""
+"""The LLM Surgeon: remove what Kronecker-factored curvature says is missed least; the rest makes up for it."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 from torch import nn
 
 from steelyard.compression.block_replay import share
@@ -18,7 +18,8 @@ from steelyard.compression.calibration import fingerprint_texts, token_windows
 from steelyard.compression.kronecker_curvature import FactorFolder, KroneckerFactors, collect_factors
 from steelyard.compression.layer_matrices import LayerMatrix, matrices_of, replace_parameter, write_matrices
 from steelyard.compression.low_rank_correction import correct_low_rank
-from steelyard.compression.removal_patterns import CurvedLayer, Pattern, SingleWeights, pattern_of
+from steelyard.compression.removal_patterns import CurvedLayer, Removal, SingleWeights, removal_of
+from steelyard.compression.sparsity_patterns import Pattern, Share, check_widths, sparsity_of
 from steelyard.contracts import AppliedPart, OpenWeights, Texts
 from steelyard.errors import CapabilityError, UsageError
 from steelyard.parts import part
@@ -33,8 +34,8 @@ def llm_surgeon(
     model: OpenWeights,
     calibration: Texts,
     *,
-    sparsity: Annotated[float, Field(gt=0, lt=1)] = 0.2,
-    pattern: str = "structured",
+    sparsity: Share = 0.2,
+    pattern: Literal["structured", "unstructured"] | Pattern = "structured",
     shots: PositiveInt = 5,
     damping: PositiveFloat = 0.01,
     joint: NonNegativeInt = 2000,
@@ -44,12 +45,13 @@ def llm_surgeon(
     tokens: PositiveInt = 4096,
     window: PositiveInt = 256,
     blocks_at_once: PositiveInt = 8,
+    skip: tuple[str, ...] = (),
     seed: int = 0,
 ) -> OpenWeights:
     """Remove the rows and columns, or weights, whose loss the remaining weights make up for best.
 
-    In each of ``shots`` the curvature of the language-model loss is estimated on the calibration windows, one
-    Kronecker product G (x) A for each linear layer of the blocks: means over tokens of the outer products of output
+    In each of ``shots`` the curvature of the language-model loss is estimated on the calibration windows: for each
+    linear layer of the blocks a Kronecker product G (x) A, the means over tokens of the outer products of output
     gradients and of inputs. From it every removal gets its cost, the least rise of the loss when all other weights
     of the layer may move,
 
@@ -60,28 +62,28 @@ def llm_surgeon(
     zero, so that layers which matter less give more; and the weights that stay are moved to where the loss is
     least, all removals of a layer taken jointly. Both factors get ``damping`` times their mean diagonal on it.
 
-    Removed rows and columns are zeros in matrices of unchanged shape: they save what zeros save. A row of ``up`` or
-    ``gate`` that is gone makes a column of ``down`` see nothing but zeros, so a later shot, which measures again,
-    removes that column, and the row of the other, nearly for free. A bias is one more column of its matrix and counts
-    among the weights.
+    Removed rows and columns are zeros in matrices of unchanged shape: they save what zeros save. Where a row of
+    ``up`` or ``gate`` is gone, a column of ``down`` meets nothing but zeros, so a later shot, which measures anew,
+    removes that column, and the same row of the other, nearly for free. A bias is one more column of its matrix
+    and counts among the weights.
 
     Cost: per shot a forward and a backward pass over the tokens for every ``blocks_at_once`` blocks, 2 (r^2 + c^2)
     operations per token and matrix (r, c), and r^3 + c^3 for its inverses. With single weights, the updates
     additionally take joint^2 / 3 operations for each weight removed.
-    Memory: the weights twice; and the activations of all blocks and the logits of 512 tokens, as in training, with
-    the factors of ``blocks_at_once`` blocks, 4 (r^2 + c^2) bytes a matrix (37 MB a block in SmolLM2). The factors of
-    all other blocks wait in a temporary folder. Single weights take some 20 more bytes each, for costs and choice.
+    Memory: the weights twice; the activations of all blocks and the logits of 512 tokens, as in training; and the
+    factors of ``blocks_at_once`` blocks, 4 (r^2 + c^2) bytes a matrix (41 MB a block of SmolLM2-135M). The factors
+    of all other blocks wait in a temporary folder. Single weights take some 20 more bytes each, for their choice.
 
     Args:
         model: a decoder whose family data name its projections; embeddings, norms and head are not touched.
         calibration: texts like those the model will read.
         sparsity: share of the weights of the blocks' linear layers that is zero in the end. Rows and columns stop
             short of it by less than one of them.
-        pattern: ``"structured"`` removes rows and columns, ``"unstructured"`` single weights, ``"n:m"`` (``"2:4"``)
-            n of m neighbours in a row; there ``sparsity`` is at most n / m, and n / m is what makes every block so.
+        pattern: ``"structured"`` removes rows and columns, ``"unstructured"`` single weights, ``"n:m"``, such as
+            2:4, n of m neighbours in a row; there ``sparsity`` is at most n / m, at which every block is so.
         shots: steps of equal size, with curvature estimated anew in each; the paper takes up to 40.
         damping: 0.01 for rows and columns; the authors' scripts take 0.1 of outputs for single weights.
-        joint: single weights that are removed jointly, at most: whole rows of a matrix are grouped up to this number.
+        joint: single weights that are removed jointly, at most: rows of a matrix are grouped up to this number.
             0 takes all at once, exact, in joint^2 numbers.
         independent: leave correlations out: a cost is that of the removal alone, and remaining weights keep their
             values (Kronecker-factored Optimal Brain Damage, the paper's baseline).
@@ -90,6 +92,7 @@ def llm_surgeon(
         tokens: calibration tokens, at most; the paper takes 128 windows of the model's context.
         window: tokens in one window (no more than the model's context).
         blocks_at_once: blocks whose factors are collected in one pass: fewer take less memory and more passes.
+        skip: layers to leave alone: roles such as ``down``, or parts of names.
         seed: draws the windows from the texts, and the first values of additions.
 
     Raises:
@@ -112,11 +115,12 @@ def llm_surgeon(
         >>> pruned.card.parts[-1].settings["pattern"]  # doctest: +SKIP
         'structured'
     """
-    removal = pattern_of(pattern, damping=damping, independent=independent, joint=joint)
+    share = sparsity_of("llm-surgeon", sparsity, None).share
+    removal = removal_of(pattern, damping=damping, independent=independent, joint=joint)
     _check_model(model)
     working = _working_copy(model)
-    blocks = matrices_of(model, working)
-    _check_pattern(removal, pattern, sparsity, list(chain(*blocks)))
+    blocks = matrices_of(model, working, skip)
+    _check_matrices(removal, sparsity, list(chain(*blocks)))
     length = min(window, model.card.context_length or window)
     ids = token_windows(model.tokenizer, calibration, window=length, tokens=tokens, seed=seed)
     ids = ids.to(next(working.parameters()).device)
@@ -128,7 +132,7 @@ def llm_surgeon(
         blocks_at_once,
     )
     for shot in range(1, shots + 1):
-        surgeon.remove(removal, sparsity * (shot / shots))
+        surgeon.remove(removal, share * (shot / shots))
         if lora_rank:
             surgeon.correct(lora_rank, lora_rate, seed + shot)
     settings = {
@@ -142,10 +146,11 @@ def llm_surgeon(
         "lora_rate": lora_rate,
         "tokens": tokens,
         "window": window,
+        "skip": list(skip),
         "seed": seed,
         "calibration": fingerprint_texts(calibration),
     }
-    return model.evolve(_as_given(model, working, blocks), AppliedPart("llm-surgeon", settings))
+    return model.evolve(_as_given(model, working, blocks, skip), AppliedPart("llm-surgeon", settings))
 
 
 class _Surgeon(NamedTuple):
@@ -157,7 +162,7 @@ class _Surgeon(NamedTuple):
     batches: Sequence[torch.Tensor]
     blocks_at_once: int
 
-    def remove(self, removal: Pattern, share: float) -> None:
+    def remove(self, removal: Removal, share: float) -> None:
         """One shot: bring the share of zeros to ``share``."""
         matrices = list(chain(*self.blocks))
         with tempfile.TemporaryDirectory(prefix="steelyard-curvature-") as name, torch.no_grad():
@@ -180,7 +185,8 @@ class _Surgeon(NamedTuple):
         for first in range(0, len(self.blocks), self.blocks_at_once):
             group = chain(*self.blocks[first : first + self.blocks_at_once])
             linears = {matrix.name: matrix.module for matrix in group}
-            yield from collect_factors(self.module, self.layers[first], linears, self.batches).values()
+            if linears:
+                yield from collect_factors(self.module, self.layers[first], linears, self.batches).values()
 
 
 def _check_model(model: OpenWeights) -> None:
@@ -191,23 +197,21 @@ def _check_model(model: OpenWeights) -> None:
         )
 
 
-def _check_pattern(removal: Pattern, name: str, sparsity: float, matrices: Sequence[LayerMatrix]) -> None:
+def _check_matrices(removal: Removal, sparsity: float, matrices: Sequence[LayerMatrix]) -> None:
     fused = next((matrix for matrix in matrices if matrix.expert is not None), None)
     if fused is not None:
         raise CapabilityError(
-            f"part 'llm-surgeon': {fused.name} is an expert in a fused tensor, whose gradients cannot be seen one by "
-            "one; use a part that works on each layer's own outputs, such as sparsegpt"
+            f"part 'llm-surgeon': {fused.name} is an expert in a fused tensor, whose gradients cannot be seen "
+            "alone; use a part that works on each layer's own outputs, such as sparsegpt"
         )
-    if not isinstance(removal, SingleWeights) or removal.block is None:
-        return
-    n, m = removal.block
-    if sparsity > n / m:
-        raise UsageError(f"part 'llm-surgeon': pattern {name} makes at most {n / m:.4g} zero, not {sparsity:.4g}")
-    uneven = next((matrix for matrix in matrices if matrix.width % m), None)
-    if uneven is not None:
-        raise UsageError(
-            f"part 'llm-surgeon': pattern {name} does not divide the {uneven.width} inputs of {uneven.name}"
-        )
+    if isinstance(removal, SingleWeights) and removal.sparsity.of:
+        most = removal.sparsity
+        if sparsity > most.share:
+            raise UsageError(
+                f"part 'llm-surgeon': pattern {most.pattern} makes at most {most.share:.4g} of the weights zero, "
+                f"not {sparsity:.4g}"
+            )
+        check_widths("llm-surgeon", most, matrices)
 
 
 def _working_copy(model: OpenWeights) -> nn.Module:
@@ -217,12 +221,14 @@ def _working_copy(model: OpenWeights) -> nn.Module:
     return copy.deepcopy(model.module).float().eval()
 
 
-def _as_given(model: OpenWeights, working: nn.Module, blocks: Sequence[Sequence[LayerMatrix]]) -> nn.Module:
+def _as_given(
+    model: OpenWeights, working: nn.Module, blocks: Sequence[Sequence[LayerMatrix]], skip: Sequence[str]
+) -> nn.Module:
     """What was pruned, in the precision in which the model came."""
     if _in_float32(model.module):
         return working
     result = share(model.module)
-    for target, source in zip(chain(*matrices_of(model, result)), chain(*blocks), strict=True):
+    for target, source in zip(chain(*matrices_of(model, result, skip)), chain(*blocks), strict=True):
         _write(target, _whole(source))
     return result
 

@@ -23,8 +23,8 @@ def correct_low_rank(
 ) -> None:
     """Train W + mask * (U V) on the next-token loss, once over ``batches`` (Adam), and write the sums as weights.
 
-    U is (out, rank) and starts at zero, V is (rank, in) and starts normal; ``mask`` is 0 where a weight is zero, so
-    what was removed stays removed. ``rate`` falls linearly to 0.
+    U (out, rank) starts at zero and V (rank, in) normal; ``mask`` is 0 where a weight is zero, so what was removed
+    stays removed. ``rate`` falls linearly to 0.
 
     Memory: the additions with two moments each, the changed weights, and the activations of one batch.
 

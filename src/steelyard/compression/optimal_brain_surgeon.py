@@ -18,7 +18,7 @@ import torch
 from steelyard.errors import ModelError
 
 LEAST_DAMPING = 1e-30
-"""Added to the diagonal of a factor that is all zero, so that what it belongs to is free to remove, not an error."""
+"""Added to the diagonal of a factor that is all zero, so that what it belongs to costs nothing and is no error."""
 
 
 def damped(factor: torch.Tensor, damping: float) -> torch.Tensor:
@@ -44,17 +44,17 @@ def curvature_left(factor: torch.Tensor) -> torch.Tensor:
 
 
 def element_costs(weight: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
-    """Cost (r, c) of removing single weights: 1/2 w_ij^2 g_i a_j, with curvatures of rows (r,) and columns (c,)."""
+    """Cost (r, c) of removing single weights: 1/2 w_ij^2 g_i a_j, for curvatures g of rows and a of columns."""
     return weight.square() * torch.outer(rows, columns) / 2
 
 
 def row_costs(weight: torch.Tensor, inputs: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-    """Cost (r,) of removing whole rows: 1/2 g_i (W A W')_ii, with ``inputs`` A and the rows' curvatures g."""
+    """Cost (r,) of removing whole rows: 1/2 g_i (W A W')_ii, for ``inputs`` A and curvatures g of rows."""
     return ((weight @ inputs) * weight).sum(1) * rows / 2
 
 
 def column_costs(weight: torch.Tensor, outputs: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
-    """Cost (c,) of removing whole columns: 1/2 a_j (W' G W)_jj, with ``outputs`` G and the columns' curvatures a."""
+    """Cost (c,) of removing whole columns: 1/2 a_j (W' G W)_jj, for ``outputs`` G and curvatures a of columns."""
     return row_costs(weight.T, outputs, columns)
 
 
@@ -121,7 +121,7 @@ def row_groups(counts: list[int], limit: int) -> Iterator[slice]:
 
 
 def _taken_up(weight: torch.Tensor, factor: torch.Tensor, removed: torch.Tensor) -> torch.Tensor:
-    """``weight`` (n, m) with its ``removed`` rows zero, and the others moved to make up for them under ``factor``."""
+    """``weight`` (n, m) with its ``removed`` rows zero, and the others making up for them under ``factor``."""
     kept = ~removed
     result = torch.zeros_like(weight)
     if kept.any():
@@ -134,6 +134,7 @@ def _cholesky(factor: torch.Tensor) -> torch.Tensor:
     lower, failed = torch.linalg.cholesky_ex(factor)
     if int(failed):
         raise ModelError(
-            f"curvature of size {len(factor)} is not positive definite in arithmetic: raise damping, or give more text"
+            f"curvature of size {len(factor)} is singular in floating-point arithmetic: raise damping, or give "
+            "more calibration text"
         )
     return lower

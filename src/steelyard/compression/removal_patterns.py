@@ -22,23 +22,28 @@ from steelyard.compression.global_threshold import (
     cheapest_share,
 )
 from steelyard.compression.kronecker_curvature import KroneckerFactors
-from steelyard.errors import UsageError
+from steelyard.compression.sparsity_patterns import Sparsity, sparsity_of
 
 
 class CurvedLayer(NamedTuple):
-    """A linear layer: ``weight`` (r, c), where a bias is one more column behind ``width`` others, and its factors."""
+    """A linear layer: ``weight`` (r, c), a bias being one more column behind ``width`` others; its factors."""
 
     weight: torch.Tensor
     width: int
     factors: KroneckerFactors
 
 
-class Pattern(Protocol):
-    """``choose`` takes what ``costs`` gave for each layer, and gives for each the mask that ``remove`` takes."""
+class Removal(Protocol):
+    """What may be removed, and how."""
 
-    def costs(self, layer: CurvedLayer) -> Any: ...
-    def choose(self, costs: Sequence[Any], share: float) -> Sequence[Any]: ...
-    def remove(self, layer: CurvedLayer, mask: Any) -> torch.Tensor: ...
+    def costs(self, layer: CurvedLayer) -> Any:
+        """What each removal costs."""
+
+    def choose(self, costs: Sequence[Any], share: float) -> Sequence[Any]:
+        """Given the costs of every layer, what is removed of each, so that ``share`` of all weights is zero."""
+
+    def remove(self, layer: CurvedLayer, mask: Any) -> torch.Tensor:
+        """The weights (r, c) once what was chosen is removed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,15 +87,15 @@ class WholeRowsAndColumns:
 
 @dataclass(frozen=True, slots=True)
 class SingleWeights:
-    """Single weights, or with ``block`` (n, m) n of m neighbours in a row, of which a bias is then no part.
+    """Single weights, or n of every m neighbours in a row where ``sparsity`` is such; a bias is then left alone.
 
     ``joint`` and ``independent`` as in :func:`~steelyard.compression.optimal_brain_surgeon.remove_elements` and
     :class:`WholeRowsAndColumns`.
     """
 
     damping: float
+    sparsity: Sparsity
     independent: bool = False
-    block: tuple[int, int] | None = None
     joint: int = 0
 
     def costs(self, layer: CurvedLayer) -> torch.Tensor:
@@ -100,11 +105,13 @@ class SingleWeights:
         found = surgery.element_costs(live.weight, *curvatures)
         found[live.weight == 0] = REMOVED
         costs = _spread(found, live, REMOVED).float()
-        return costs[:, : layer.width] if self.block else costs
+        return costs[:, : layer.width] if self.sparsity.of else costs
 
     def choose(self, costs: Sequence[torch.Tensor], share: float) -> list[torch.Tensor]:
         """Masks of the weights to remove, shaped as the costs."""
-        return cheapest_of_blocks(costs, *self.block, share) if self.block else cheapest_share(costs, share)
+        if self.sparsity.zeros and self.sparsity.of:
+            return cheapest_of_blocks(costs, self.sparsity.zeros, self.sparsity.of, share)
+        return cheapest_share(costs, share)
 
     def remove(self, layer: CurvedLayer, mask: torch.Tensor) -> torch.Tensor:
         """The weights (r, c) afterwards."""
@@ -118,20 +125,16 @@ class SingleWeights:
         return _spread(updated, live, 0.0)
 
 
-def pattern_of(name: str, *, damping: float, independent: bool = False, joint: int = 0) -> Pattern:
-    """``"structured"``, ``"unstructured"`` or ``"n:m"``; anything else is refused.
+def removal_of(pattern: str | None, *, damping: float, independent: bool = False, joint: int = 0) -> Removal:
+    """``"structured"``, ``"unstructured"`` (also None) or ``"n:m"``; anything else is refused.
 
-    >>> pattern_of("2:4", damping=0.01).block
-    (2, 4)
+    >>> removal_of("2:4", damping=0.01).sparsity.zeros
+    2
     """
-    if name == "structured":
+    if pattern == "structured":
         return WholeRowsAndColumns(damping, independent)
-    if name == "unstructured":
-        return SingleWeights(damping, independent, None, joint)
-    n, colon, m = name.partition(":")
-    if not colon or not n.isdecimal() or not m.isdecimal() or not 0 < int(n) < int(m):
-        raise UsageError(f"pattern {name!r} is none of structured, unstructured, or n:m with 0 < n < m, such as 2:4")
-    return SingleWeights(damping, independent, (int(n), int(m)), joint)
+    named = None if pattern == "unstructured" else pattern
+    return SingleWeights(damping, sparsity_of("llm-surgeon", None, named), independent, joint)
 
 
 class _Live(NamedTuple):
