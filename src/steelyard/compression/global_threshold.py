@@ -40,7 +40,7 @@ def cheapest(costs: Sequence[torch.Tensor], count: int) -> list[torch.Tensor]:
         chosen = flat < threshold
         ties = (flat == threshold).nonzero()[:, 0]
         chosen[ties[: count - int(chosen.sum())]] = True
-    parts = chosen.split([cost.numel() for cost in costs])
+    parts = torch.split(chosen, [cost.numel() for cost in costs])
     return [part.view(cost.shape) for part, cost in zip(parts, costs, strict=True)]
 
 

@@ -128,7 +128,7 @@ def llm_surgeon(
         working,
         list(model.family.layers(working)),
         blocks,
-        ids.split(max(1, TOKENS_PER_BATCH // ids.shape[1])),
+        torch.split(ids, max(1, TOKENS_PER_BATCH // ids.shape[1])),
         blocks_at_once,
     )
     for shot in range(1, shots + 1):

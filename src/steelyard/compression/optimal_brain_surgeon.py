@@ -131,6 +131,7 @@ def _taken_up(weight: torch.Tensor, factor: torch.Tensor, removed: torch.Tensor)
 
 
 def _cholesky(factor: torch.Tensor) -> torch.Tensor:
+    lower: torch.Tensor
     lower, failed = torch.linalg.cholesky_ex(factor)
     if int(failed):
         raise ModelError(
