@@ -32,7 +32,7 @@ from steelyard.evaluation.statistics import mean_interval, paired_difference
 from steelyard.systems.loading import load
 
 DATA = Path(os.environ.get("STEELYARD_DATA", Path(__file__).resolve().parents[3] / "shared" / "data"))
-SPARSITY, SHOTS = 0.25, 3
+SPARSITY, SHOTS = 0.25, 2
 TOKENS, WINDOW, TESTED = 2048, 256, 16
 
 

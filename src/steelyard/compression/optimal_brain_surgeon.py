@@ -123,6 +123,8 @@ def row_groups(counts: list[int], limit: int) -> Iterator[slice]:
 def _taken_up(weight: torch.Tensor, factor: torch.Tensor, removed: torch.Tensor) -> torch.Tensor:
     """``weight`` (n, m) with its ``removed`` rows zero, and the others making up for them under ``factor``."""
     kept = ~removed
+    if kept.all():
+        return weight
     result = torch.zeros_like(weight)
     if kept.any():
         pull = factor[kept][:, removed] @ weight[removed]
