@@ -1,4 +1,4 @@
-"""float32 against int8 and int4: scoring and single steps of generation, as ratios, with llama.cpp's 4 bits beside.
+"""float32, int8 and int4, with llama.cpp's 4 bits beside: scoring and single steps of generation, as ratios.
 
 python benchmarks/bench_precision.py --rounds 5
 """

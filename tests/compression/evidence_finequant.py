@@ -1,11 +1,11 @@
 """Evidence for FineQuant: does the group size found for each matrix keep SmolLM2 near full precision at few bits?
 
-    python tests/compression/evidence_finequant.py     # writes evidence/finequant.json; about five minutes on two cores
+    python tests/compression/evidence_finequant.py     # writes evidence/finequant.json; five minutes on two cores
 
-SmolLM2-135M-Instruct (whose published file is 4-bit already, Q4_1 in groups of 32: part of what rounding to four bits
-costs is paid before), WikiText-2 (validation): perplexity on windows of its second half, the same for every way to
-round. Differences are paired by window. Linear layers and head are rounded; the embedding stays. What "near full
-precision" means was set before: the upper end of the interval of the perplexity's increase at most a tenth.
+SmolLM2-135M-Instruct (whose published file is 4-bit already, Q4_1 in groups of 32: part of what rounding to four
+bits costs is paid before), WikiText-2 (validation): perplexity on windows of its second half, the same for all.
+Differences are paired by window. Linear layers and head are rounded; the embedding stays. What "near full precision"
+means was set before: the upper end of the interval of the perplexity's increase is at most a tenth.
 """
 
 from __future__ import annotations

@@ -143,7 +143,7 @@ def test_experts_are_read_one_by_one() -> None:
 
 def test_wrong_layouts_are_refused() -> None:
     module = build("llama")
-    with pytest.raises(ModelError, match="'model.norm' is listed as grouped but is no linear layer"):
+    with pytest.raises(ModelError, match=r"'model\.norm' is listed as grouped but is no linear layer"):
         empty_grouped(module, {"model.norm": {"bits": 4, "group": 8}})
     with pytest.raises(ModelError, match="no bits and group of 'lm_head'"):
         empty_grouped(module, {"lm_head": {"bits": 4}})

@@ -17,8 +17,8 @@ def export(model: OpenWeights, folder: str | Path, format: str = "steelyard") ->
     """Write a model into a new or empty folder, all or nothing.
 
     - ``steelyard``: as :meth:`OpenWeights.save` does; layers of integers stay as they are and load in Steelyard.
-    - ``transformers``: a plain checkpoint, with the floats that integers stand for in their place. Pruning is kept,
-      quality is that of the compressed model, size that of the original.
+    - ``transformers``: a plain checkpoint, with the floats that integers stand for in their place. Pruning is
+      kept, quality is that of the compressed model, size that of the floats.
     - ``compressed-tensors``: layers of integers in that library's packed format, which transformers, vLLM and
       SGLang read; needs the library (``pip install "steelyard[quantization]"``).
 

@@ -30,9 +30,9 @@ def finequant(
 ) -> OpenWeights:
     """Round the weights of every linear layer and expert to 4 or 8 bits, in groups as fine as their outliers ask.
 
-    A weight is rounded to nearest: w ~ s * round(w / s) with s = max|w| / 7 (or 127) over one output's weights in a
-    group of inputs, kept in half precision. No data are needed, and the error is at most s / 2. For each matrix of n
-    inputs the group size g is found as follows:
+    A weight is rounded to nearest: w ~ s * round(w / s) with s = max|w| / 7 (or 127) over one output's weights in
+    a group of inputs, kept in half precision. No data are needed, and the error is at most s / 2. For each matrix
+    of n inputs the group size g is found as follows:
 
         r(g)  = mean over outputs and groups of max|w|, the range that a scale has to cover
         f     = n, halved as long as it is even and its half not less than ``minimum``: the finest groups

@@ -7,7 +7,6 @@ the layers of each number of bits and group size. Layers of ``int8`` are written
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -51,6 +50,8 @@ def write_compressed_tensors(folder: Path, module: Any, tokenizer: Any, card: Mo
     tied = set(getattr(plain, "_tied_weights_keys", None) or ()) if plain.config.tie_word_embeddings else set()
     tensors |= {k: v.contiguous() for k, v in plain.state_dict().items() if k not in tied}
     plain.config.quantization_config = quantization_config(module, layers)
+    plain.config.architectures = [type(plain).__name__]
+    plain.config.dtype = plain.dtype  # else it is guessed from the first tensor, which may be a scale
     from safetensors.torch import save_file
 
     with quiet():

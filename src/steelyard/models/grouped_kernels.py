@@ -1,14 +1,14 @@
 """Weights of 4 or 8 bits scaled in groups along the inputs: how they are rounded, packed and multiplied with.
 
-A matrix (out, in) is cut along its inputs into groups of ``group`` columns (the last may be shorter), and each row
-of a group has one half-precision scale: ``w[o, i] ~ scale[i // group, o] * q[o, i]`` with whole numbers |q| <= 7 or
-127. Their table holds one input a row, which is the layout torch's embedding bags read:
+A matrix (out, in) is cut along its inputs into groups of ``group`` columns (the last may be shorter), and each
+row of a group has one half-precision scale: ``w[o, i] ~ scale[i // group, o] * q[o, i]``, |q| <= 7 or 127 being
+whole. Their table holds one input a row, which is the layout torch's embedding bags read:
 
-    row i of the table = q[0, i], q[1, i], ... as unsigned numbers, and the two floats with which to read them
+    row i of the table = q[0, i], q[1, i], ... as unsigned numbers, and two floats with which to read them
 
 With 4 bits, byte j holds q[2j, i] + 8 in its lower and q[2j + 1, i] + 8 in its upper half, followed by the
-half-precision numbers 1 and -8; with 8 bits, byte j holds q[j, i] + 128, followed by the single-precision numbers 1
-and -128.
+half-precision numbers 1 and -8; with 8 bits, byte j holds q[j, i] + 128, followed by the single-precision numbers
+1 and -128.
 
 Two kernels compute ``rows @ w.T`` and agree to float rounding:
 
@@ -54,7 +54,7 @@ class Grouped(NamedTuple):
 
 
 def levels(bits: int) -> int:
-    """The largest magnitude of a rounded weight, 7 or 127: the range is symmetric, its lowest number is not used."""
+    """The largest magnitude of a rounded weight, 7 or 127: the range is symmetric, its lowest number unused."""
     return 2 ** (bits - 1) - 1
 
 
@@ -76,7 +76,7 @@ def quantize_groups(weight: torch.Tensor, group: int, bits: int) -> Grouped:
     >>> integers.tolist(), scale.T.tolist()
     ([[7, -2, 7, 4]], [[1.0, 0.0714111328125]])
     """
-    rows, columns = weight.shape
+    columns = weight.shape[1]
     group = min(group, columns)
     values = weight.detach().float()
     most = group_ranges(values, group) / levels(bits)
@@ -143,7 +143,7 @@ def unpack_table(table: torch.Tensor, rows: int, bits: int) -> torch.Tensor:
 
 
 def unpack_weight(table: torch.Tensor, scale: torch.Tensor, group: int, bits: int) -> torch.Tensor:
-    """The matrix a table stands for: float32 (out, in), exact, for an integer times a scale has 18 bits at most."""
+    """The matrix a table stands for: float32 (out, in), exactly, as an integer times a scale has 18 bits."""
     steps = scale.float().repeat_interleave(group, dim=0)[: len(table)]
     return unpack_table(table, scale.shape[1], bits).float() * steps.t()
 

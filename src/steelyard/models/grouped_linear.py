@@ -25,7 +25,8 @@ class Packed(nn.Module):
     """Matrices (out, in) of one shape as tables and scales, with or without a leading dimension.
 
     ``integers`` is an uint8 parameter (..., in, :func:`~steelyard.models.grouped_kernels.table_width`) without
-    gradient, ``scale`` a float16 buffer (..., groups, out), which stays in half precision wherever the module moves.
+    gradient, ``scale`` a float16 buffer (..., groups, out), which stays in half precision wherever the module
+    moves.
     """
 
     integers: nn.Parameter

@@ -1,9 +1,9 @@
 """Which layers of a model hold their weights as integers: replacing them, naming them, and turning them back.
 
-Two kinds of layer stand in for linear ones: :class:`~steelyard.models.int8_linear.Int8Linear`, with a scale for each
-output channel, and :class:`~steelyard.models.grouped_linear.GroupedLinear`, with scales for groups of inputs and 8
-or 4 bits; its sibling :class:`~steelyard.models.grouped_linear.GroupedExperts` stands in for the weights of experts.
-A saved model names them in ``steelyard.json``, and they are put in place before its weights are read.
+Two kinds of layer stand in for linear ones: :class:`~steelyard.models.int8_linear.Int8Linear`, with a scale for
+each output channel, and :class:`~steelyard.models.grouped_linear.GroupedLinear`, with scales for groups of inputs
+and 8 or 4 bits; its sibling :class:`~steelyard.models.grouped_linear.GroupedExperts` stands in for the weights of
+experts. A saved model names them in ``steelyard.json``, and they are put in place before its weights are read.
 """
 
 from __future__ import annotations
@@ -191,8 +191,9 @@ def dense(module: nn.Module) -> nn.Module:
             new.bias = nn.Parameter(layer.bias.detach().to(dtype).clone())
         found[name] = new
     result = exchange(module, found)
+    config: Any = result.config
     for key in (DIGITS_KEY, PACKED_KEY):
-        getattr(result, "config").__dict__.pop(key, None)
+        config.__dict__.pop(key, None)
     return result
 
 
