@@ -4,8 +4,8 @@
 
 SmolLM2-135M-Instruct (whose published file is 4-bit already, Q4_1 in groups of 32: part of what rounding to four
 bits costs is paid before), WikiText-2 (validation): perplexity on windows of its second half, the same for all.
-Differences are paired by window. Linear layers and head are rounded; the embedding stays. What "near full precision"
-means was set before: the upper end of the interval of the perplexity's increase is at most a tenth.
+Differences are paired by window. Linear layers and head are rounded; the embedding stays. What "near full
+precision" means was set before: the upper end of the interval of the perplexity's increase is at most a tenth.
 """
 
 from __future__ import annotations

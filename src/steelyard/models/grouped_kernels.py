@@ -55,7 +55,7 @@ class Grouped(NamedTuple):
 
 def levels(bits: int) -> int:
     """The largest magnitude of a rounded weight, 7 or 127: the range is symmetric, its lowest number unused."""
-    return 2 ** (bits - 1) - 1
+    return (1 << (bits - 1)) - 1
 
 
 def quantize_groups(weight: torch.Tensor, group: int, bits: int) -> Grouped:
