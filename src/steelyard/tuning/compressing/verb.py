@@ -1,0 +1,268 @@
+"""The verb ``compress``: apply parts, measure what they cost, refuse what costs too much, and hand over."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, cast
+
+from steelyard import parts as registry
+from steelyard.compression.apply import PartEntry, apply_parts, split_entry
+from steelyard.compression.sizes import sizes_of
+from steelyard.contracts import LanguageModel, ModelCard, OpenWeights, Progress
+from steelyard.errors import CapabilityError, LossError, ModelError, SteelyardError, UsageError
+from steelyard.runs.store import RunStore
+from steelyard.systems.loading import load
+from steelyard.tuning.compressing.metric_card import MetricCard
+from steelyard.tuning.compressing.model_card import model_card
+from steelyard.tuning.compressing.quality import (
+    ITEMS,
+    SIDES,
+    CheckPlan,
+    Quality,
+    check_plan,
+    limit_problems,
+    measure_quality,
+)
+from steelyard.tuning.compressing.record import Handover, build_record, findings
+from steelyard.tuning.compressing.speed import measure_speed
+from steelyard.tuning.compressing.texts import ChosenTexts, Source, choose_texts, texts_record
+
+METRIC_CARD = "metric_card.json"
+MODEL_CARD = "README.md"
+
+
+@dataclass(frozen=True, slots=True)
+class Compression:
+    """A compressed model: its run in the store, the model, its metric card, and where it was saved (if it was)."""
+
+    run_id: str
+    model: OpenWeights
+    card: MetricCard
+    folder: Path | None
+
+
+@dataclass(frozen=True, slots=True)
+class CheckSettings:
+    """How a compression is checked.
+
+    Attributes:
+        quick: Items of every task of the quick suite (40 is nearly all of it, 0 leaves it out); the texts are
+            always measured.
+        max_loss: The most that may be lost, as a share: 0.02 is a rise of bits per byte by 2% and a drop of
+            accuracy by two points. The upper end of the paired 95% interval of both must stay within it.
+        force: Save what is over the limit, with that in its record and its model card.
+        skip: Measure nothing, which the record and the model card say.
+    """
+
+    quick: int = ITEMS
+    max_loss: float | None = None
+    force: bool = False
+    skip: bool = False
+
+    def __post_init__(self) -> None:
+        if self.max_loss is not None and not 0 <= self.max_loss < 1:
+            raise UsageError(f"max_loss {self.max_loss:g} must be a share from 0 to below 1, such as 0.02 for 2%")
+        if self.quick < 0:
+            raise UsageError(f"quick {self.quick} must be 0 or more: items of every task of the quick suite")
+        if self.skip and self.max_loss is not None:
+            raise UsageError("a limit on the loss needs the check: leave out either max_loss or the skipping")
+
+
+def compress(
+    model: str | Path | LanguageModel,
+    parts: Sequence[PartEntry],
+    *,
+    out: str | Path | None = None,
+    calibration: Source | None = None,
+    held_out: Source | None = None,
+    check: CheckSettings = CheckSettings(),
+    store: str | Path | RunStore | None = None,
+    progress: Progress | None = None,
+) -> Compression:
+    """Compress a model, measure what that cost, and save the result with its cards.
+
+    Before and after, both models are measured on the same held-out texts (bits per byte, perplexity) and the same
+    questions of the quick suite, and timed in turns. What was measured is kept in the run store, so a repeated
+    call measures only what is new. Without ``held_out`` the last tenth of the calibration texts is kept from
+    calibration and measured on; where those are short or absent, the six texts of the quick suite are.
+
+    The folder appears whole or not at all, and holds the checkpoint, ``README.md`` (a model card) and
+    ``metric_card.json``.
+
+    Args:
+        model: A loaded model, or anything :func:`steelyard.load` takes by name.
+        parts: Compression parts in order, such as ``[{"sleb": {"remove": 3}}, "int8"]``.
+        out: A new or empty folder for the checkpoint; without it nothing is saved.
+        calibration: Texts, or where to read them, for the parts that need them.
+        held_out: Texts, or where to read them, to measure on. They should not be the calibration texts, on
+            which a calibrated part looks better than it is.
+        check: How it is checked.
+        store: Run store, a path, a database URL, or None for the project's own.
+        progress: Told how far it is.
+
+    Raises:
+        UsageError: No parts, a folder that is already full, or a wrong setting.
+        LossError: The loss is not shown to stay within ``check.max_loss``; nothing is saved.
+        CapabilityError: A model that cannot score text, with the check on.
+
+    Example:
+        >>> compress("smollm2-135m", ["int8"], out="small").card.compression_ratio  # doctest: +SKIP
+    """
+    if not parts:
+        raise UsageError("compress needs at least one part, such as int8; `steelyard parts` lists them")
+    target = None if out is None else _target(Path(out))
+    texts = choose_texts(calibration, held_out)
+    opened = store if isinstance(store, RunStore) else RunStore.open(store)
+    try:
+        return _Compressing(model, parts, texts, check, opened, progress).run(target)
+    finally:
+        if opened is not store:
+            opened.close()
+
+
+class _Compressing:
+    """One compression under way."""
+
+    def __init__(
+        self,
+        model: str | Path | LanguageModel,
+        parts: Sequence[PartEntry],
+        texts: ChosenTexts,
+        check: CheckSettings,
+        store: RunStore,
+        progress: Progress | None,
+    ) -> None:
+        self.given = model
+        self.parts = parts
+        self.texts = texts
+        self.check = check
+        self.store = store
+        self.progress = progress
+
+    def run(self, target: Path | None) -> Compression:
+        """Everything, with the run in the store finished whatever happens."""
+        began = time.time()
+        before = load(str(self.given)) if isinstance(self.given, str | Path) else self.given
+        name = str(self.given) if isinstance(self.given, str | Path) else before.card.name
+        command = shlex.join([*_command(name, self.parts, self.texts, self.check), *_out(target)])
+        run_id = self.store.start("compress", {"model": name, "command": command})
+        try:
+            plan = None if self.check.skip else self._plan(before)  # refused before anything takes long
+            after = apply_parts(before, self.parts, self.texts.calibration)
+            done = self._handover(before, after, plan, run_id)
+            if target is not None and (not done.problems or self.check.force):
+                done = _saved(done, after, target, command)
+            record = build_record(done, {"id": run_id, "seconds": time.time() - began}, command)
+            self.store.finish(run_id, "done", record)
+        except SteelyardError as error:
+            self.store.finish(run_id, "failed", {"error": str(error)})
+            raise
+        if done.problems and not self.check.force:
+            raise LossError(
+                f"not saved: {'; '.join(done.problems)} (a larger max-loss or more items may do; force saves it)",
+                run_id,
+            )
+        return Compression(run_id, after, done.card, done.folder)
+
+    def _handover(
+        self, before: LanguageModel, after: OpenWeights, plan: CheckPlan | None, run_id: str
+    ) -> Handover:
+        quality = speed = None
+        if plan is not None:
+            quality = measure_quality(before, after, plan, store=self.store, progress=self.progress)
+            self._link(run_id, plan, quality)
+            if self.progress is not None:
+                self.progress.note("timing both models in turns")
+            speed = measure_speed(before, after, [row.data["text"] for row in plan.texts.rows])
+        card = MetricCard(sizes_of(cast(OpenWeights, before)), sizes_of(after), speed, quality)
+        limit = self.check.max_loss
+        return Handover(
+            before=before.card,
+            after=after.card,
+            card=card,
+            plan=plan,
+            calibration=self._calibration(before.card, after.card),
+            held_out=None if plan is None else self._held_out(plan),
+            max_loss=limit,
+            problems=[] if limit is None or quality is None else limit_problems(quality, limit),
+            forced=self.check.force,
+            folder=None,
+        )
+
+    def _plan(self, before: LanguageModel) -> CheckPlan:
+        if "score" not in before.card.capabilities:
+            raise CapabilityError(
+                f"{before.card.name} cannot score text, so that what compressing costs it cannot be measured; "
+                "switch the check off, and measure it on a task of your own"
+            )
+        items = self.check.quick if "generate" in before.card.capabilities else 0
+        return check_plan(self.texts.held_out, self.texts.source, items=items)
+
+    def _calibration(self, before: ModelCard, after: ModelCard) -> Mapping[str, Any] | None:
+        """Which texts the new parts looked at, if any of them takes texts."""
+        new = after.parts[len(before.parts) :]
+        taken = any("calibration" in registry.find(part.name).inputs for part in new)
+        if self.texts.calibration is None or not taken:
+            return None
+        return texts_record(self.texts.calibrated_on, self.texts.calibration)
+
+    def _held_out(self, plan: CheckPlan) -> Mapping[str, Any]:
+        return {**texts_record(plan.source, self.texts.held_out), "windows": len(plan.texts.rows)}
+
+    def _link(self, run_id: str, plan: CheckPlan, quality: Quality) -> None:
+        for side in SIDES:
+            for task, done in zip(plan.all_tasks, quality.evaluations[side], strict=True):
+                self.store.link(run_id, f"{side}/{task.name}", done.key)
+
+
+def _target(folder: Path) -> Path:
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UsageError(f"{folder} already exists and is not an empty folder; name a new one")
+    return folder
+
+
+def _saved(done: Handover, after: OpenWeights, target: Path, command: str) -> Handover:
+    """Write checkpoint and cards beside ``target`` and put them there in one step."""
+    done = replace(done, folder=target)
+    new = target.parent / f".{target.name}.{os.getpid()}.new"
+    facts = {"calibration": done.calibration, "held_out": done.held_out, "command": command}
+    try:
+        shutil.rmtree(new, ignore_errors=True)
+        after.save(new)
+        card = json.dumps(done.card.to_record(), indent=2, allow_nan=False)
+        (new / METRIC_CARD).write_text(card + "\n", encoding="utf-8")
+        text = model_card(done.before, done.after, done.card, facts, findings(done))
+        (new / MODEL_CARD).write_text(text, encoding="utf-8")
+        new.rename(target)  # takes the place of an empty folder, and of nothing else
+    except OSError as error:
+        raise ModelError(
+            f"{target}: cannot be written ({error.strerror or error}); choose another place"
+        ) from error
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+    return done
+
+
+def _command(name: str, parts: Sequence[PartEntry], texts: ChosenTexts, check: CheckSettings) -> list[str]:
+    """The command line that does the same again."""
+    words = ["steelyard", "compress", name]
+    for entry in parts:
+        part, settings = split_entry(entry)
+        pairs = ",".join(f"{key}={value}" for key, value in settings.items())
+        words += ["--with", f"{part}:{pairs}" if pairs else part]
+    words += texts.words
+    words += ["--quick", str(check.quick)] if check.quick != ITEMS and not check.skip else []
+    words += ["--no-check"] if check.skip else []
+    words += ["--max-loss", str(check.max_loss)] if check.max_loss is not None else []
+    return words + (["--force"] if check.force else [])
+
+
+def _out(target: Path | None) -> list[str]:
+    return [] if target is None else ["--out", str(target)]
