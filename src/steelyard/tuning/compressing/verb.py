@@ -17,7 +17,7 @@ from steelyard.compression.apply import PartEntry, apply_parts, split_entry
 from steelyard.compression.sizes import sizes_of
 from steelyard.contracts import LanguageModel, ModelCard, OpenWeights, Progress
 from steelyard.errors import CapabilityError, LossError, ModelError, SteelyardError, UsageError
-from steelyard.runs.store import RunStore
+from steelyard.runs.store import RunStore, opened_store
 from steelyard.systems.loading import load
 from steelyard.tuning.compressing.metric_card import MetricCard
 from steelyard.tuning.compressing.model_card import model_card
@@ -119,12 +119,8 @@ def compress(
         raise UsageError("compress needs at least one part, such as int8; `steelyard parts` lists them")
     target = None if out is None else _target(Path(out))
     texts = choose_texts(calibration, held_out)
-    opened = store if isinstance(store, RunStore) else RunStore.open(store)
-    try:
+    with opened_store(store) as opened:
         return _Compressing(model, parts, texts, check, opened, progress).run(target)
-    finally:
-        if opened is not store:
-            opened.close()
 
 
 class _Compressing:
