@@ -13,9 +13,12 @@ from steelyard import parts
 from steelyard.compression.block_replay import share
 from steelyard.compression.calibration import fingerprint_texts
 from steelyard.compression.int8 import int8
-from steelyard.contracts import AppliedPart
-from steelyard.tuning.candidates import Variant
+from steelyard.contracts import AppliedPart, PromptStyle, Sample
+from steelyard.evaluation.question_task import QuestionTask
+from steelyard.systems.loading import assemble
+from steelyard.tuning.candidates import Variant, grid
 from steelyard.tuning.variants import Variants
+from steelyard.tuning.winner import calibration_beside, system_of
 
 TEXTS = ["The quick brown fox jumps over the lazy dog. " * 6]
 
@@ -66,3 +69,20 @@ def test_equal_beginnings_are_calibrated_once(part: Calibrated, tiny_folder: Pat
     assert len(part.runs) == 2
     Variants(TEXTS * 2).get(wanted[1])
     assert len(part.runs) == 3  # other texts are another calibration
+
+
+@pytest.mark.parametrize("given", [False, True])
+def test_a_winner_that_was_calibrated_is_rebuilt_from_its_file(
+    part: Calibrated, tiny_folder: Path, tmp_path: Path, given: bool
+) -> None:
+    (tmp_path / "texts.txt").write_text(TEXTS[0])
+    (tmp_path / "out").mkdir()
+    (candidate,) = grid([str(tiny_folder)], [({"scale-head": {"by": 3.0}}, {"int8": {}})], [PromptStyle("raw")])
+    model = Variants(TEXTS).get(candidate.variant)
+    place = calibration_beside(tmp_path / "out", tmp_path / "texts.txt" if given else None, TEXTS)
+    task = QuestionTask("t", (Sample("1", {"text": "x"}),), "bits_per_byte")
+    system = system_of(candidate, model, task, place)
+    assert system.weights[0] == {"scale-head": {"by": 3.0}}  # without the fingerprint of its texts
+    again = assemble(system, tmp_path / "out" / "best.yaml")
+    assert again.model.card.fingerprint == model.card.fingerprint  # type: ignore[attr-defined]
+    assert len(part.runs) == 1
