@@ -11,6 +11,7 @@ from steelyard.cli.console import JsonFlag, MemoryOption, StoreOption, console, 
 
 if TYPE_CHECKING:
     from steelyard.contracts import LanguageModel
+    from steelyard.tuning.compressing.settings import CompressOptions
 
 
 def command(
@@ -33,8 +34,9 @@ def command(
         typer.Option(help="Other texts to measure on (default: a tenth of those, or the quick suite's)."),
     ] = None,
     quick: Annotated[
-        int, typer.Option(min=0, help="Items asked of every task of the quick suite, before and after.")
-    ] = 12,
+        int | None,
+        typer.Option(min=0, help="Items asked of every task of the quick suite, before and after (default: 12)."),
+    ] = None,
     max_loss: Annotated[
         float | None,
         typer.Option(help="Save nothing unless the loss is shown to be at most this share, such as 0.02."),
@@ -53,21 +55,28 @@ def command(
     """
     from steelyard.errors import LossError, UsageError
     from steelyard.tuning.candidates import parse_weights
-    from steelyard.tuning.compressing.verb import CheckSettings, compress
+    from steelyard.tuning.compressing.verb import compress
 
     if weights is not None and applied:
         raise UsageError("give the parts either as one argument or by --with, not both")
     parts = [entry for text in applied or [weights or "none"] for entry in parse_weights(text)]
-    check = CheckSettings(quick, max_loss, force, no_check)
     given: str | LanguageModel = model
     if memory is not None:
         from steelyard.models.loading import load_model
 
         given = load_model(model, memory=memory)
-    texts = {"calibration": calibration, "held_out": held_out}
+    options: CompressOptions = {
+        "calibration": calibration,
+        "held_out": held_out,
+        "max_loss": max_loss,
+        "force": force,
+        "check": not no_check,
+    }
+    if quick is not None:
+        options["quick"] = quick
     try:
         with progress() as bars:
-            done = compress(given, parts, out=out, **texts, check=check, store=store, progress=bars)
+            done = compress(given, parts, out=out, store=store, progress=bars, **options)
     except LossError as error:
         hand_over(error.run_id, out=page, store=store, as_json=json)
         raise

@@ -149,8 +149,9 @@ def binarised(weight: torch.Tensor, factor: torch.Tensor, *, block: int = 128, s
 def plainly_binarised(weight: torch.Tensor, block: int = 128) -> Binarised:
     """The naive baseline: sign times mean in each row of a block of columns."""
     none = torch.zeros_like(weight, dtype=torch.bool)
-    pieces = [sign_mean(piece, torch.ones_like(piece, dtype=torch.bool)) for piece in weight.split(block, dim=1)]
-    return Binarised(torch.cat(pieces, dim=1), none[0], none)
+    pieces = torch.split(weight, block, dim=1)
+    signs = [sign_mean(piece, torch.ones_like(piece, dtype=torch.bool)) for piece in pieces]
+    return Binarised(torch.cat(signs, dim=1), none[0], none)
 
 
 def binarised_block(weight: torch.Tensor, diagonal: torch.Tensor, salient: int) -> Binarised:

@@ -127,7 +127,8 @@ def _weights_in(layer: nn.Module) -> int:
     """Weights of a layer that multiplies rows by a matrix; 0 for any other."""
     if hasattr(layer, "in_features") and hasattr(layer, "out_features"):
         return int(layer.in_features) * int(layer.out_features)
-    return int(layer.weight.numel()) if type(layer).__name__ == "Conv1D" else 0  # type: ignore[operator]
+    weight: Any = layer.weight if type(layer).__name__ == "Conv1D" else None
+    return 0 if weight is None else int(weight.numel())
 
 
 def _plain_parameters(module: nn.Module, computed: set[str]) -> list[torch.Tensor]:

@@ -91,12 +91,9 @@ def tiles(record: Mapping[str, Any]) -> list[tuple[str, Cell]]:
     bits = interval_of((quality.get("bits per byte") or {}).get("loss"))
     right = interval_of((quality.get("quick-suite accuracy") or {}).get("difference"))
     found.append(("Rise of bits per byte", _percent(bits)))
-    found.append(
-        (
-            "Accuracy, points",
-            Cell(*POINTS.difference(right).split(" ", 1)) if right else Cell(DASH, reason="not measured"),
-        )
-    )
+    value, _, bounds = POINTS.difference(right).partition(" ")
+    points_lost = Cell(value, bounds, reason="" if right else "not measured")
+    found.append(("Accuracy, points", points_lost))
     for name in ("reading", "writing"):
         timing = interval_of((speed.get(name) or {}).get("ratio"))
         text, _, bounds = fmt.ratio_text(timing).partition(" ")

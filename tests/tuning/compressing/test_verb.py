@@ -17,13 +17,13 @@ from steelyard.models.scripted import ScriptedModel
 from steelyard.reporting.report import report
 from steelyard.runs.store import RunStore
 from steelyard.tuning.compressing import quality, verb
-from steelyard.tuning.compressing.verb import METRIC_CARD, CheckSettings, compress
+from steelyard.tuning.compressing.verb import METRIC_CARD, compress
 
 SLEB = {"sleb": {"blocks": [1, 2]}}
 SEARCHED = {"sleb": {"remove": 1, "tokens": 64, "window": 32}}
 TEXTS = [" ".join(f"cart {number} went over the scales of hall {number % 7}" for number in range(80))]
 LONG = ["\n".join(f"line {number} of the ledger" for number in range(2500))]
-FAST = CheckSettings(quick=0)
+FAST: Any = {"quick": 0}
 
 
 @pytest.fixture(autouse=True)
@@ -49,8 +49,7 @@ def test_a_compression_is_measured_recorded_and_saved_with_its_cards(
 ) -> None:
     skills = quality.quick_skills()[:6]
     monkeypatch.setattr(quality, "quick_skills", lambda: skills)
-    check = CheckSettings(quick=1)
-    done = compress(model, [SLEB, "int8"], out=tmp_path / "small", held_out=TEXTS, check=check, store=store)
+    done = compress(model, [SLEB, "int8"], out=tmp_path / "small", held_out=TEXTS, quick=1, store=store)
     again = load_model(str(tmp_path / "small"))
     request = [Continuation("A merchant", " of wool")]
     assert again.score(request)[0].logprob == pytest.approx(done.model.score(request)[0].logprob, abs=1e-4)
@@ -71,22 +70,21 @@ def test_a_compression_is_measured_recorded_and_saved_with_its_cards(
 
 
 def test_what_costs_too_much_is_measured_and_not_saved(model: Any, store: Any, tmp_path: Path) -> None:
-    strict = CheckSettings(quick=0, max_loss=0.0)
+    strict: Any = {"quick": 0, "max_loss": 0.0, "held_out": TEXTS}
     with pytest.raises(LossError, match=r"not saved: bits per byte: a rise of .* is not shown") as refused:
-        compress(model, [SLEB], out=tmp_path / "small", held_out=TEXTS, check=strict, store=store)
+        compress(model, [SLEB], out=tmp_path / "small", **strict, store=store)
     assert list(tmp_path.glob("*small*")) == []
     record = report(refused.value.run_id, store=store)
     assert record["folder"] is None
     assert record["limit"]["problems"]
     assert "It was not saved." in record["findings"]
-    forced = CheckSettings(quick=0, max_loss=0.0, force=True)
-    done = compress(model, [SLEB], out=tmp_path / "small", held_out=TEXTS, check=forced, store=store)
+    done = compress(model, [SLEB], out=tmp_path / "small", force=True, **strict, store=store)
     assert done.folder == tmp_path / "small"
     assert "is not shown to be at most 0.0%" in (tmp_path / "small" / "README.md").read_text()
 
 
 def test_a_repeated_check_asks_nothing_again(model: Any, store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    compress(model, [SLEB], held_out=TEXTS, check=FAST, store=store)
+    compress(model, [SLEB], held_out=TEXTS, **FAST, store=store)
     reused: list[int] = []
     original = verb.measure_quality
 
@@ -96,16 +94,16 @@ def test_a_repeated_check_asks_nothing_again(model: Any, store: Any, monkeypatch
         return found
 
     monkeypatch.setattr(verb, "measure_quality", counted)
-    compress(model, [SLEB], held_out=TEXTS, check=FAST, store=store)
+    compress(model, [SLEB], held_out=TEXTS, **FAST, store=store)
     assert len(reused) == 2
     assert min(reused) > 2
 
 
 def test_without_held_out_text_a_stated_source_is_measured(model: Any, store: Any) -> None:
-    record = report(compress(model, [SLEB], check=FAST, store=store).run_id, store=store)
+    record = report(compress(model, [SLEB], **FAST, store=store).run_id, store=store)
     assert record["held_out"]["source"] == "the six texts of the quick suite"
     assert record["calibration"] is None  # blocks were named, no text was looked at
-    done = compress(model, [SEARCHED], calibration=LONG, check=FAST, store=store)
+    done = compress(model, [SEARCHED], calibration=LONG, **FAST, store=store)
     record = report(done.run_id, store=store)
     assert "last tenth of texts that were handed over, which was kept from" in record["held_out"]["source"]
     assert record["calibration"]["characters"] + record["held_out"]["characters"] == pytest.approx(
@@ -115,7 +113,7 @@ def test_without_held_out_text_a_stated_source_is_measured(model: Any, store: An
 
 
 def test_no_check_measures_nothing_and_says_so(model: Any, store: Any, tmp_path: Path) -> None:
-    done = compress(model, ["int8"], out=tmp_path / "small", check=CheckSettings(skip=True), store=store)
+    done = compress(model, ["int8"], out=tmp_path / "small", check=False, store=store)
     assert done.card.quality is done.card.speed is None
     text = (tmp_path / "small" / "README.md").read_text()
     assert "Quality was not measured: the check was switched off." in text
@@ -135,7 +133,7 @@ def test_a_full_disk_leaves_nothing(
 
     monkeypatch.setattr(Path, "write_text", full)
     with pytest.raises(ModelError, match="No space left on device"):
-        compress(model, [SLEB], out=tmp_path / "small", check=CheckSettings(skip=True), store=store)
+        compress(model, [SLEB], out=tmp_path / "small", check=False, store=store)
     assert not [path for path in tmp_path.iterdir() if "small" in path.name]
     assert store.latest("compress").status == "failed"
 
@@ -151,7 +149,8 @@ def test_wrong_use(model: Any, tmp_path: Path) -> None:
         compress(model, ["int8"], held_out=tmp_path / "nothing.txt")
     with pytest.raises(CapabilityError, match="cannot score text"):
         compress(ScriptedModel({}), ["int8"])
-    for wrong in ({"max_loss": 1.0}, {"max_loss": -0.1}, {"quick": -1}, {"max_loss": 0.1, "skip": True}):
-        with pytest.raises(UsageError):
-            CheckSettings(**wrong)
+    wrong: list[Any] = [{"max_loss": 1.0}, {"max_loss": -0.1}, {"quick": -1}, {"max_loss": 0.1, "check": False}]
+    for options in [*wrong, {"max_los": 0.1}]:
+        with pytest.raises(UsageError, match=r"max_loss|quick"):
+            compress(model, ["int8"], **options)
     assert (tmp_path / "mine" / "thesis.txt").read_text() == "precious"

@@ -94,7 +94,7 @@ class MetricCard:
     def _speed_rows(self) -> list[tuple[str, ...]]:
         if self.speed is None:
             return [("speed", "", "", NOT_MEASURED)]
-        rows = []
+        rows: list[tuple[str, ...]] = []
         for name, timing in (("reading", self.speed.reading), ("writing a token", self.speed.writing)):
             if timing is None:
                 continue

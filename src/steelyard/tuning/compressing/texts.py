@@ -20,14 +20,13 @@ Source: TypeAlias = str | Path | Texts
 class ChosenTexts:
     """Texts to calibrate on (if any) and to measure on.
 
-    ``calibrated_on`` and ``source`` say where they come from, ``words`` are the command line's options for them.
+    ``calibrated_on`` and ``source`` say where they come from.
     """
 
     calibration: Texts | None
     calibrated_on: str
     held_out: Texts
     source: str
-    words: tuple[str, ...]
 
 
 def choose_texts(calibration: Source | None, held_out: Source | None) -> ChosenTexts:
@@ -37,15 +36,14 @@ def choose_texts(calibration: Source | None, held_out: Source | None) -> ChosenT
     """
     texts = None if calibration is None else _read(calibration)
     named = _name(calibration, "texts that were handed over")
-    words = _option("--calibration", calibration) + _option("--held-out", held_out)
     if held_out is not None:
         other = _name(held_out, "other texts that were handed over")
-        return ChosenTexts(texts, named, _read(held_out), other, words)
+        return ChosenTexts(texts, named, _read(held_out), other)
     kept = hold_back(texts or [])
     if kept.held_out:
         source = f"the last tenth of {named}, which was kept from calibration"
-        return ChosenTexts(kept.calibration, f"all but the last tenth of {named}", kept.held_out, source, words)
-    return ChosenTexts(texts, named, bank()["texts"], "the six texts of the quick suite", words)
+        return ChosenTexts(kept.calibration, f"all but the last tenth of {named}", kept.held_out, source)
+    return ChosenTexts(texts, named, bank()["texts"], "the six texts of the quick suite")
 
 
 def texts_record(source: str, texts: Texts) -> Mapping[str, Any]:
@@ -64,7 +62,3 @@ def _read(source: Source) -> Texts:
 
 def _name(source: Source | None, otherwise: str) -> str:
     return str(source) if isinstance(source, str | Path) else otherwise
-
-
-def _option(name: str, source: Source | None) -> tuple[str, ...]:
-    return (name, str(source)) if isinstance(source, str | Path) else ()

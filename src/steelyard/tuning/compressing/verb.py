@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Unpack, cast
 
 from steelyard import parts as registry
 from steelyard.compression.apply import PartEntry, apply_parts, split_entry
@@ -22,7 +22,6 @@ from steelyard.systems.loading import load
 from steelyard.tuning.compressing.metric_card import MetricCard
 from steelyard.tuning.compressing.model_card import model_card
 from steelyard.tuning.compressing.quality import (
-    ITEMS,
     SIDES,
     CheckPlan,
     Quality,
@@ -31,8 +30,9 @@ from steelyard.tuning.compressing.quality import (
     measure_quality,
 )
 from steelyard.tuning.compressing.record import Handover, build_record, findings
+from steelyard.tuning.compressing.settings import CompressOptions, CompressSettings
 from steelyard.tuning.compressing.speed import measure_speed
-from steelyard.tuning.compressing.texts import ChosenTexts, Source, choose_texts, texts_record
+from steelyard.tuning.compressing.texts import ChosenTexts, choose_texts, texts_record
 
 METRIC_CARD = "metric_card.json"
 MODEL_CARD = "README.md"
@@ -48,50 +48,21 @@ class Compression:
     folder: Path | None
 
 
-@dataclass(frozen=True, slots=True)
-class CheckSettings:
-    """How a compression is checked.
-
-    Attributes:
-        quick: Items of every task of the quick suite (40 is nearly all of it, 0 leaves it out); the texts are
-            always measured.
-        max_loss: The most that may be lost, as a share: 0.02 is a rise of bits per byte by 2% and a drop of
-            accuracy by two points. The upper end of the paired 95% interval of both must stay within it.
-        force: Save what is over the limit, with that in its record and its model card.
-        skip: Measure nothing, which the record and the model card say.
-    """
-
-    quick: int = ITEMS
-    max_loss: float | None = None
-    force: bool = False
-    skip: bool = False
-
-    def __post_init__(self) -> None:
-        if self.max_loss is not None and not 0 <= self.max_loss < 1:
-            raise UsageError(f"max_loss {self.max_loss:g} must be a share from 0 to below 1, such as 0.02 for 2%")
-        if self.quick < 0:
-            raise UsageError(f"quick {self.quick} must be 0 or more: items of every task of the quick suite")
-        if self.skip and self.max_loss is not None:
-            raise UsageError("a limit on the loss needs the check: leave out either max_loss or the skipping")
-
-
 def compress(
     model: str | Path | LanguageModel,
     parts: Sequence[PartEntry],
     *,
     out: str | Path | None = None,
-    calibration: Source | None = None,
-    held_out: Source | None = None,
-    check: CheckSettings = CheckSettings(),
     store: str | Path | RunStore | None = None,
     progress: Progress | None = None,
+    **options: Unpack[CompressOptions],
 ) -> Compression:
     """Compress a model, measure what that cost, and save the result with its cards.
 
-    Before and after, both models are measured on the same held-out texts (bits per byte, perplexity) and the same
-    questions of the quick suite, and timed in turns. What was measured is kept in the run store, so a repeated
-    call measures only what is new. Without ``held_out`` the last tenth of the calibration texts is kept from
-    calibration and measured on; where those are short or absent, the six texts of the quick suite are.
+    The original and the compressed model are measured on the same held-out texts (bits per byte, perplexity) and
+    the same questions of the quick suite, and timed in turns. What was measured is kept in the run store, so a
+    repeated call measures only what is new. Without ``held_out`` the last tenth of the calibration texts is kept
+    from calibration and measured on; where those are short or absent, the six texts of the quick suite are.
 
     The folder appears whole or not at all, and holds the checkpoint, ``README.md`` (a model card) and
     ``metric_card.json``.
@@ -100,27 +71,27 @@ def compress(
         model: A loaded model, or anything :func:`steelyard.load` takes by name.
         parts: Compression parts in order, such as ``[{"sleb": {"remove": 3}}, "int8"]``.
         out: A new or empty folder for the checkpoint; without it nothing is saved.
-        calibration: Texts, or where to read them, for the parts that need them.
-        held_out: Texts, or where to read them, to measure on. They should not be the calibration texts, on
-            which a calibrated part looks better than it is.
-        check: How it is checked.
         store: Run store, a path, a database URL, or None for the project's own.
         progress: Told how far it is.
+        **options: The fields of :class:`CompressSettings`.
 
     Raises:
         UsageError: No parts, a folder that is already full, or a wrong setting.
-        LossError: The loss is not shown to stay within ``check.max_loss``; nothing is saved.
-        CapabilityError: A model that cannot score text, with the check on.
+        LossError: The loss is not shown to stay within ``max_loss``; nothing is saved.
+        CapabilityError: A model that cannot score text, unless ``check`` is off.
 
     Example:
-        >>> compress("smollm2-135m", ["int8"], out="small").card.compression_ratio  # doctest: +SKIP
+        >>> done = compress("smollm2-135m", ["int8"], out="small", max_loss=0.02)  # doctest: +SKIP
+        >>> done.card.compression_ratio  # doctest: +SKIP
+        2.09
     """
+    settings = CompressSettings.read(options)
     if not parts:
         raise UsageError("compress needs at least one part, such as int8; `steelyard parts` lists them")
     target = None if out is None else _target(Path(out))
-    texts = choose_texts(calibration, held_out)
+    texts = choose_texts(settings.calibration, settings.held_out)
     with opened_store(store) as opened:
-        return _Compressing(model, parts, texts, check, opened, progress).run(target)
+        return _Compressing(model, parts, texts, settings, opened, progress).run(target)
 
 
 class _Compressing:
@@ -131,14 +102,14 @@ class _Compressing:
         model: str | Path | LanguageModel,
         parts: Sequence[PartEntry],
         texts: ChosenTexts,
-        check: CheckSettings,
+        settings: CompressSettings,
         store: RunStore,
         progress: Progress | None,
     ) -> None:
         self.given = model
         self.parts = parts
         self.texts = texts
-        self.check = check
+        self.settings = settings
         self.store = store
         self.progress = progress
 
@@ -147,22 +118,22 @@ class _Compressing:
         began = time.time()
         before = load(str(self.given)) if isinstance(self.given, str | Path) else self.given
         name = str(self.given) if isinstance(self.given, str | Path) else before.card.name
-        command = shlex.join([*_command(name, self.parts, self.texts, self.check), *_out(target)])
+        command = _command(name, self.parts, self.settings, target)
         run_id = self.store.start("compress", {"model": name, "command": command})
         try:
-            plan = None if self.check.skip else self._plan(before)  # refused before anything takes long
+            plan = self._plan(before) if self.settings.check else None  # refused before anything takes long
             after = apply_parts(before, self.parts, self.texts.calibration)
             done = self._handover(before, after, plan, run_id)
-            if target is not None and (not done.problems or self.check.force):
+            if target is not None and (not done.problems or self.settings.force):
                 done = _saved(done, after, target, command)
             record = build_record(done, {"id": run_id, "seconds": time.time() - began}, command)
             self.store.finish(run_id, "done", record)
         except SteelyardError as error:
             self.store.finish(run_id, "failed", {"error": str(error)})
             raise
-        if done.problems and not self.check.force:
+        if done.problems and not self.settings.force:
             raise LossError(
-                f"not saved: {'; '.join(done.problems)} (a larger max-loss or more items may do; force saves it)",
+                f"not saved: {'; '.join(done.problems)} (a larger max_loss or more items may do; force saves it)",
                 run_id,
             )
         return Compression(run_id, after, done.card, done.folder)
@@ -178,7 +149,7 @@ class _Compressing:
                 self.progress.note("timing both models in turns")
             speed = measure_speed(before, after, [row.data["text"] for row in plan.texts.rows])
         card = MetricCard(sizes_of(cast(OpenWeights, before)), sizes_of(after), speed, quality)
-        limit = self.check.max_loss
+        limit = self.settings.max_loss
         return Handover(
             before=before.card,
             after=after.card,
@@ -188,7 +159,7 @@ class _Compressing:
             held_out=None if plan is None else self._held_out(plan),
             max_loss=limit,
             problems=[] if limit is None or quality is None else limit_problems(quality, limit),
-            forced=self.check.force,
+            forced=self.settings.force,
             folder=None,
         )
 
@@ -198,7 +169,7 @@ class _Compressing:
                 f"{before.card.name} cannot score text, so that what compressing costs it cannot be measured; "
                 "switch the check off, and measure it on a task of your own"
             )
-        items = self.check.quick if "generate" in before.card.capabilities else 0
+        items = self.settings.quick if "generate" in before.card.capabilities else 0
         return check_plan(self.texts.held_out, self.texts.source, items=items)
 
     def _calibration(self, before: ModelCard, after: ModelCard) -> Mapping[str, Any] | None:
@@ -246,19 +217,11 @@ def _saved(done: Handover, after: OpenWeights, target: Path, command: str) -> Ha
     return done
 
 
-def _command(name: str, parts: Sequence[PartEntry], texts: ChosenTexts, check: CheckSettings) -> list[str]:
+def _command(name: str, parts: Sequence[PartEntry], settings: CompressSettings, target: Path | None) -> str:
     """The command line that does the same again."""
     words = ["steelyard", "compress", name]
     for entry in parts:
-        part, settings = split_entry(entry)
-        pairs = ",".join(f"{key}={value}" for key, value in settings.items())
+        part, chosen = split_entry(entry)
+        pairs = ",".join(f"{key}={value}" for key, value in chosen.items())
         words += ["--with", f"{part}:{pairs}" if pairs else part]
-    words += texts.words
-    words += ["--quick", str(check.quick)] if check.quick != ITEMS and not check.skip else []
-    words += ["--no-check"] if check.skip else []
-    words += ["--max-loss", str(check.max_loss)] if check.max_loss is not None else []
-    return words + (["--force"] if check.force else [])
-
-
-def _out(target: Path | None) -> list[str]:
-    return [] if target is None else ["--out", str(target)]
+    return shlex.join([*words, *settings.words(), *([] if target is None else ["--out", str(target)])])
