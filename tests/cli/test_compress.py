@@ -23,8 +23,9 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> int:
 def test_a_loss_over_the_limit_is_shown_and_not_saved(
     tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    asked = ["compress", tiny_folder, "--with", "sleb:blocks=[1,2]", "--with", "int8", "--quick", 0, "--out", "small"]
-    assert run(monkeypatch, *asked, "--max-loss", 0, "--report", "page.html") == 1
+    parts = ["--with", "sleb:blocks=[1,2]", "--with", "int8"]
+    asked = ["compress", tiny_folder, *parts, "--quick", "0", "--out", "small"]
+    assert run(monkeypatch, *asked, "--max-loss", "0", "--report", "page.html") == 1
     said = capsys.readouterr()
     assert [line for line in said.err.splitlines() if line.startswith("error: ")] == [
         line for line in said.err.splitlines() if "not saved: bits per byte" in line
@@ -34,7 +35,7 @@ def test_a_loss_over_the_limit_is_shown_and_not_saved(
     assert "measured on: the six texts of the quick suite" in said.out
     assert not Path("small").exists()
     assert "Not saved: it costs too much" in Path("page.html").read_text()
-    assert run(monkeypatch, *asked, "--max-loss", 0, "--force", "--json") == 0
+    assert run(monkeypatch, *asked, "--max-loss", "0", "--force", "--json") == 0
     record = json.loads(capsys.readouterr().out)
     assert record["folder"] == "small"
     assert Path("small/metric_card.json").is_file()

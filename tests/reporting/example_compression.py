@@ -79,7 +79,7 @@ def make_compression(seed: int = 5) -> dict[str, Any]:
     )
     run = {"id": "z-1", "created": "2026-11-23T09:14:05Z", "seconds": 80.0}
     record = build_record(done, run, "steelyard compress smollm2-135m --with int8 --out small")
-    for task, one, two in zip(record["tasks"], before, after, strict=True):
+    for task, one, two in zip(record["tasks"], before[1:] + before[:1], after[1:] + after[:1], strict=True):
         for sample, first, second in zip(task["samples"], one.results, two.results, strict=True):
             sample["answers"] = {
                 side: {

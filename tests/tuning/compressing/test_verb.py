@@ -61,7 +61,7 @@ def test_a_compression_is_measured_recorded_and_saved_with_its_cards(
     record = report(done.run_id, store=store, out=tmp_path / "page.html")
     assert record["folder"] == str(tmp_path / "small")
     assert [part["name"] for part in record["parts"]] == ["sleb", "int8"]
-    assert set(record["tasks"][3]["samples"][0]["answers"]) == {"before", "after"}
+    assert set(record["tasks"][2]["samples"][0]["answers"]) == {"before", "after"}
     hub = HubCard.load(tmp_path / "small" / "README.md")
     assert {"steelyard", "sleb", "int8"} <= set(hub.data.tags or [])
     for said in ("sleb: blocks=[1, 2]", "other texts that were handed over", "plain transformers cannot load it"):

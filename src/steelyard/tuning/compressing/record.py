@@ -92,7 +92,8 @@ def _task_records(done: Handover) -> list[dict[str, Any]]:
         return []
     groups = {group.group: group for group in quality.tasks}
     sides = zip(done.plan.all_tasks, quality.evaluations["before"], quality.evaluations["after"], strict=True)
-    return [_task_record(task, before, after, groups.get(task.name)) for task, before, after in sides]
+    texts, *asked = [_task_record(task, before, after, groups.get(task.name)) for task, before, after in sides]
+    return [*asked, texts]  # a reader browses answers first
 
 
 def _task_record(
