@@ -26,8 +26,7 @@ from steelyard.systems.loading import load
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = Path(os.environ.get("STEELYARD_DATA", ROOT.parent / "shared" / "data"))
-TOKENS = int(os.environ.get("EVIDENCE_TOKENS", "4096"))
-WINDOW, TESTED = 256, 16
+TOKENS, WINDOW, TESTED = 4096, 256, 16
 FAR = 0.1
 """Far below: at most this share of the baseline's perplexity."""
 

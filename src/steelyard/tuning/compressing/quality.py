@@ -112,10 +112,11 @@ def measure_quality(
     Raises:
         ModelError: A model gives NaN, or no probability at all to a text.
     """
-    found = {
-        side: [_measured(model, task, plan, store, progress) for task in plan.all_tasks]
-        for side, model in zip(SIDES, (before, after), strict=True)
-    }
+    found: dict[str, list[Evaluation]] = {}
+    for side, name, model in zip(SIDES, NAMES, (before, after), strict=True):
+        if progress is not None:
+            progress.note(f"measuring {name}")
+        found[side] = [_measured(model, task, plan, store, progress) for task in plan.all_tasks]
     return quality_of(found)
 
 

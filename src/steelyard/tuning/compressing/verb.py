@@ -17,8 +17,8 @@ from steelyard.compression.apply import PartEntry, apply_parts, split_entry
 from steelyard.compression.sizes import sizes_of
 from steelyard.contracts import LanguageModel, ModelCard, OpenWeights, Progress
 from steelyard.errors import CapabilityError, LossError, ModelError, SteelyardError, UsageError
+from steelyard.models.loading import load_model
 from steelyard.runs.store import RunStore, opened_store
-from steelyard.systems.loading import load
 from steelyard.tuning.compressing.metric_card import MetricCard
 from steelyard.tuning.compressing.model_card import model_card
 from steelyard.tuning.compressing.quality import (
@@ -68,7 +68,7 @@ def compress(
     ``metric_card.json``.
 
     Args:
-        model: A loaded model, or anything :func:`steelyard.load` takes by name.
+        model: A loaded model, or a name, folder or .gguf file.
         parts: Compression parts in order, such as ``[{"sleb": {"remove": 3}}, "int8"]``.
         out: A new or empty folder for the checkpoint; without it nothing is saved.
         store: Run store, a path, a database URL, or None for the project's own.
@@ -116,7 +116,7 @@ class _Compressing:
     def run(self, target: Path | None) -> Compression:
         """Everything, with the run in the store finished whatever happens."""
         began = time.time()
-        before = load(str(self.given)) if isinstance(self.given, str | Path) else self.given
+        before = load_model(str(self.given)) if isinstance(self.given, str | Path) else self.given
         name = str(self.given) if isinstance(self.given, str | Path) else before.card.name
         command = _command(name, self.parts, self.settings, target)
         run_id = self.store.start("compress", {"model": name, "command": command})
