@@ -81,7 +81,7 @@ def test_a_winner_that_was_calibrated_is_rebuilt_from_its_file(
     model = Variants(TEXTS).get(candidate.variant)
     place = calibration_beside(tmp_path / "out", tmp_path / "texts.txt" if given else None, TEXTS)
     task = QuestionTask("t", (Sample("1", {"text": "x"}),), "bits_per_byte")
-    system = system_of(candidate, model, task, place)
+    system = system_of(candidate, model, task, tmp_path / "out", place)
     assert system.weights[0] == {"scale-head": {"by": 3.0}}  # without the fingerprint of its texts
     again = assemble(system, tmp_path / "out" / "best.yaml")
     assert again.model.card.fingerprint == model.card.fingerprint  # type: ignore[attr-defined]

@@ -16,9 +16,11 @@ from steelyard.evaluation.recorded import sample_record, style_record, task_reco
 from steelyard.evaluation.significance import holm
 from steelyard.evaluation.statistics import interval_record
 from steelyard.runs.environment import environment
+from steelyard.systems.ground_section import section_data
 from steelyard.tuning.candidates import Candidate
 from steelyard.tuning.findings import findings
 from steelyard.tuning.frontier import choose
+from steelyard.tuning.groundings import grounding_text
 from steelyard.tuning.limits import Limits
 from steelyard.tuning.search import Drop, Search
 from steelyard.tuning.settings import TuneSettings
@@ -148,6 +150,7 @@ def _candidate_record(
         "model": candidate.variant.model,
         "weights": [dict(entry) for entry in candidate.variant.weights],
         "style": style_record(candidate.style),
+        **({"ground": section_data(candidate.ground)} if candidate.ground is not None else {}),
         "parameters": facts["parameters"],
         "memory_bytes": facts["memory_bytes"],
         "latency": facts.get("latency"),
@@ -239,6 +242,11 @@ def _command(outcome: Outcome, models: Sequence[str], out: Path) -> str:
             words += [option, str(value)]
     for weights in settings.weights:
         words += ["--weights", weights if isinstance(weights, str) else _weights_text(weights)]
+    for option in ("docs", "index"):
+        if getattr(settings, option) is not None:
+            words += [f"--{option}", str(getattr(settings, option))]
+    for entry in settings.ground or ():
+        words += ["--ground", grounding_text(entry)]
     limits = settings.limits.items() if isinstance(settings.limits, dict) else ()
     for text in [f"{name}={value}" for name, value in limits] or settings.limits:
         words += ["--limit", str(text)]

@@ -17,8 +17,12 @@ from steelyard.tuning.candidates import Candidate
 CALIBRATION_FILE = "calibration.jsonl"
 
 
-def system_of(candidate: Candidate, model: LanguageModel, task: Task, calibration: str | None) -> SystemFile:
-    """Parts with the settings they really ran with, examples written out.
+def system_of(
+    candidate: Candidate, model: LanguageModel, task: Task, folder: Path, calibration: str | None
+) -> SystemFile:
+    """A system file in ``folder``: settings as they really were, examples written out.
+
+    ``model`` is the candidate's without its documents and its prompt style.
 
     A part that chooses by calibration texts is written with what it chose. One whose weights depend on them is
     written as it was asked for, together with ``calibration``, the texts' place as the file names it.
@@ -43,6 +47,7 @@ def system_of(candidate: Candidate, model: LanguageModel, task: Task, calibratio
         weights=weights,
         calibration=calibration if texts_needed(candidate) else None,
         prompt=PromptSection.from_style(full),
+        ground=None if candidate.ground is None else candidate.ground.beside(folder),
     )
 
 
