@@ -123,12 +123,11 @@ def _stacks(module: nn.Module) -> Iterator[torch.Tensor]:
             yield from (p for p in child.parameters(recurse=False) if p.ndim == 3)
 
 
-def _weights_in(layer: nn.Module) -> int:
+def _weights_in(layer: Any) -> int:
     """Weights of a layer that multiplies rows by a matrix; 0 for any other."""
     if hasattr(layer, "in_features") and hasattr(layer, "out_features"):
         return int(layer.in_features) * int(layer.out_features)
-    weight: Any = layer.weight if type(layer).__name__ == "Conv1D" else None
-    return 0 if weight is None else int(weight.numel())
+    return int(layer.weight.numel()) if type(layer).__name__ == "Conv1D" else 0
 
 
 def _plain_parameters(module: nn.Module, computed: set[str]) -> list[torch.Tensor]:
