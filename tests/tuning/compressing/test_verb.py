@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from huggingface_hub import ModelCard as HubCard
+from transformers import AutoModelForCausalLM
 
 from steelyard.compression.sizes import sizes_of
 from steelyard.contracts import Continuation
@@ -81,6 +83,10 @@ def test_what_costs_too_much_is_measured_and_not_saved(model: Any, store: Any, t
     done = compress(model, [SLEB], out=tmp_path / "small", force=True, **strict, store=store)
     assert done.folder == tmp_path / "small"
     assert "is not shown to be at most 0.0%" in (tmp_path / "small" / "README.md").read_text()
+    plain = AutoModelForCausalLM.from_pretrained(tmp_path / "small").eval()  # as its model card says
+    ids = torch.tensor([[5, 9, 42, 7]])
+    with torch.no_grad():
+        assert torch.allclose(plain(ids).logits, done.model.module(ids).logits, atol=1e-5)
 
 
 def test_a_repeated_check_asks_nothing_again(model: Any, store: Any, monkeypatch: pytest.MonkeyPatch) -> None:

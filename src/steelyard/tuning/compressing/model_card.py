@@ -93,9 +93,10 @@ def _loading(after: ModelCard, card: MetricCard) -> str:
             f"{here}\n\n{card.after.computed_layers} of its layers are held in fewer bits (`steelyard.json` names"
             " them), so plain transformers cannot load it."
         )
+    kind = "AutoModelForCausalLM" if "generate" in after.capabilities else "AutoModel"
     elsewhere = (
-        "```python\nfrom transformers import AutoModelForCausalLM, AutoTokenizer\n\n"
-        'model = AutoModelForCausalLM.from_pretrained("path/to/this/folder")\n'
+        f"```python\nfrom transformers import {kind}, AutoTokenizer\n\n"
+        f'model = {kind}.from_pretrained("path/to/this/folder")\n'
         'tokenizer = AutoTokenizer.from_pretrained("path/to/this/folder")\n```'
     )
     return f"{here}\n\nIt is a plain checkpoint, which transformers loads too:\n\n{elsewhere}"

@@ -167,7 +167,7 @@ class _Compressing:
         if "score" not in before.card.capabilities:
             raise CapabilityError(
                 f"{before.card.name} cannot score text, so that what compressing costs it cannot be measured; "
-                "switch the check off, and measure it on a task of your own"
+                "switch the check off (--no-check), and measure it on a task of your own"
             )
         items = self.settings.quick if "generate" in before.card.capabilities else 0
         return check_plan(self.texts.held_out, self.texts.source, items=items)
