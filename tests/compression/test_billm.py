@@ -129,6 +129,19 @@ def test_later_columns_make_up_for_the_error_as_the_algorithm_says() -> None:
     assert torch.allclose(found.weight, done, atol=1e-9)
 
 
+def test_exact_compensation_is_the_best_there_is() -> None:
+    """With the first block settled, least squares on the inputs says what the later columns should be."""
+    weight, hessian = bell(6, 32).double(), correlated(32)
+    h = hessian.matrix().double()
+    factor = torch.linalg.cholesky(torch.linalg.inv(h), upper=True)
+    settled = binarised_block(weight[:, :16], factor.diagonal()[:16], 4)
+    lost = weight[:, :16] - settled.weight
+    best = weight[:, 16:] + lost @ h[:16, 16:] @ torch.linalg.inv(h[16:, 16:])
+    found = binarised(weight, factor, block=16, salient=4, exact=True)
+    assert torch.allclose(found.weight[:, :16], settled.weight)
+    assert torch.allclose(found.weight[:, 16:], binarised_block(best, factor.diagonal()[16:], 4).weight, atol=1e-6)
+
+
 def test_it_gets_outputs_less_wrong_than_sign_times_mean() -> None:
     weight, hessian = bell(24, 96), correlated(96)
     found = binarised(weight, hessian.inverse_factor(), block=32, salient=10)

@@ -26,6 +26,7 @@ def billm(
     block: PositiveInt = 128,
     salient: NonNegativeInt = 50,
     damping: Annotated[float, Field(gt=0)] = 0.01,
+    exact: bool = False,
     plain: bool = False,
     tokens: PositiveInt = 8192,
     window: PositiveInt = 256,
@@ -57,6 +58,8 @@ def billm(
         block: columns binarised together.
         salient: most columns of a block that get a second bit; 0 leaves that out.
         damping: share of the Hessian's mean diagonal that is added to it.
+        exact: divide a block's error by the block's own part of U instead of its diagonal: what comes after then
+            makes up for the whole block as well as it can, which the paper does not do.
         plain: the naive baseline: sign times mean in each row of a block, and nothing else.
         tokens: calibration tokens, at most.
         window: tokens in one window (no more than the model's context).
@@ -84,13 +87,14 @@ def billm(
         >>> average_bits(layer_log(one_bit.card.parts[-1])).weight  # doctest: +SKIP
         1.07
     """
-    settings = {"block": block, "salient": salient, "damping": damping, "plain": plain}
+    settings = {"block": block, "salient": salient, "damping": damping, "exact": exact, "plain": plain}
 
     def method(weight: torch.Tensor, inputs: Hessian) -> Solution:
         if plain:
             found = plainly_binarised(weight, block)
         else:
-            found = binarised(weight, inputs.inverse_factor(damping), block=block, salient=salient)
+            factor = inputs.inverse_factor(damping)
+            found = binarised(weight, factor, block=block, salient=salient, exact=exact)
         return Solution(found.weight, {"weights": weight.numel(), "salient": found.salient.float().mean().item()})
 
     walk = Walk(tokens=tokens, window=window, seed=seed, targets=targets, skip=skip)
@@ -127,10 +131,14 @@ def average_bits(log: Iterable[LayerRecord], block: int = 128) -> Bits:
     return Bits(1 + share, 1 + 1 / block, 4 * SCALE_BITS / block)
 
 
-def binarised(weight: torch.Tensor, factor: torch.Tensor, *, block: int = 128, salient: int = 50) -> Binarised:
+def binarised(
+    weight: torch.Tensor, factor: torch.Tensor, *, block: int = 128, salient: int = 50, exact: bool = False
+) -> Binarised:
     """Binarise ``weight`` (out, in) block by block, the columns to come making up for each block's error.
 
-    ``factor`` (in, in) is the upper triangular U with U^T U = H^-1.
+    ``factor`` (in, in) is the upper triangular U with U^T U = H^-1. Of a block's error E = W - B the later columns take
+    E / diag(U) U, or with ``exact`` E U_b^-1 U, U_b being the block's own part of U: of all changes to them the one
+    that leaves the least error of the outputs.
     """
     rest = weight.clone()
     done = torch.zeros_like(weight)
@@ -141,7 +149,11 @@ def binarised(weight: torch.Tensor, factor: torch.Tensor, *, block: int = 128, s
         diagonal = factor.diagonal()[here]
         found = binarised_block(rest[:, here], diagonal, salient)
         done[:, here], columns[here], far[:, here] = found
-        error = (rest[:, here] - found.weight) / diagonal
+        error = rest[:, here] - found.weight
+        if exact:
+            error = torch.linalg.solve_triangular(factor[here, here], error, upper=True, left=False)
+        else:
+            error = error / diagonal
         rest[:, here.stop :] -= error @ factor[here, here.stop :]
     return Binarised(done, columns, far)
 
