@@ -136,9 +136,9 @@ def binarised(
 ) -> Binarised:
     """Binarise ``weight`` (out, in) block by block, the columns to come making up for each block's error.
 
-    ``factor`` (in, in) is the upper triangular U with U^T U = H^-1. Of a block's error E = W - B the later columns take
-    E / diag(U) U, or with ``exact`` E U_b^-1 U, U_b being the block's own part of U: of all changes to them the one
-    that leaves the least error of the outputs.
+    ``factor`` (in, in) is the upper triangular U with U^T U = H^-1. Of a block's error E = W - B the later columns
+    take E / diag(U) U, or with ``exact`` E U_b^-1 U, U_b being the block's own part of U: of all changes to them
+    the one that leaves the least error of the outputs.
     """
     rest = weight.clone()
     done = torch.zeros_like(weight)
