@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shlex
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import torch
 from huggingface_hub import ModelCard as HubCard
 from transformers import AutoModelForCausalLM
 
+from steelyard.compression.calibration import fingerprint_texts
 from steelyard.compression.sizes import sizes_of
 from steelyard.contracts import Continuation
 from steelyard.errors import CapabilityError, InputError, LossError, ModelError, UsageError
@@ -18,6 +21,7 @@ from steelyard.models.loading import load_model
 from steelyard.models.scripted import ScriptedModel
 from steelyard.reporting.report import report
 from steelyard.runs.store import RunStore
+from steelyard.tuning.candidates import parse_weights
 from steelyard.tuning.compressing import quality, verb
 from steelyard.tuning.compressing.verb import METRIC_CARD, compress
 
@@ -116,6 +120,20 @@ def test_without_held_out_text_a_stated_source_is_measured(model: Any, store: An
         len(LONG[0]), abs=2
     )
     assert record["calibration"]["fingerprint"] != record["held_out"]["fingerprint"]
+    done = compress(model, [SEARCHED], calibration=LONG, check=False, store=store)
+    record = report(done.run_id, store=store)
+    assert record["held_out"] is None
+    assert record["calibration"]["fingerprint"] == fingerprint_texts(LONG)
+
+
+def test_the_command_that_is_told_does_the_same(model: Any, store: Any, tiny_folder: Path) -> None:
+    parts = parse_weights("sleb:blocks=[1,2]+int8:head=false,skip=[o_proj]")
+    done = compress(str(tiny_folder), parts, check=False, store=store)
+    words = shlex.split(report(done.run_id, store=store)["commands"][0])
+    told = [word for before, word in pairwise(words) if before == "--with"]
+    assert words[:3] == ["steelyard", "compress", str(tiny_folder)]
+    assert words[-1] == "--no-check"
+    assert tuple(entry for text in told for entry in parse_weights(text)) == parts
 
 
 def test_no_check_measures_nothing_and_says_so(model: Any, store: Any, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from steelyard.compression.calibration import fingerprint_texts, read_calibration
-from steelyard.compression.held_out import hold_back
+from steelyard.compression.held_out import Split, hold_back
 from steelyard.contracts import Texts
 from steelyard.evaluation.benchmarks.quick.tasks import bank
 
@@ -29,17 +29,18 @@ class ChosenTexts:
     source: str
 
 
-def choose_texts(calibration: Source | None, held_out: Source | None) -> ChosenTexts:
+def choose_texts(calibration: Source | None, held_out: Source | None, *, measured: bool = True) -> ChosenTexts:
     """Read what is given. Without held-out texts the last tenth of the calibration texts is kept from calibration.
 
-    Where those are too short for that, or absent, the six texts of the quick suite are measured on.
+    Where those are too short for that, or absent, the six texts of the quick suite are measured on. Where nothing
+    is ``measured``, nothing is kept back.
     """
     texts = None if calibration is None else _read(calibration)
     named = _name(calibration, "texts that were handed over")
     if held_out is not None:
         other = _name(held_out, "other texts that were handed over")
         return ChosenTexts(texts, named, _read(held_out), other)
-    kept = hold_back(texts or [])
+    kept = hold_back(texts or []) if measured else Split(texts or [], [])
     if kept.held_out:
         source = f"the last tenth of {named}, which was kept from calibration"
         return ChosenTexts(kept.calibration, f"all but the last tenth of {named}", kept.held_out, source)

@@ -89,7 +89,7 @@ def compress(
     if not parts:
         raise UsageError("compress needs at least one part, such as int8; `steelyard parts` lists them")
     target = None if out is None else _target(Path(out))
-    texts = choose_texts(settings.calibration, settings.held_out)
+    texts = choose_texts(settings.calibration, settings.held_out, measured=settings.check)
     with opened_store(store) as opened:
         return _Compressing(model, parts, texts, settings, opened, progress).run(target)
 
@@ -217,11 +217,16 @@ def _saved(done: Handover, after: OpenWeights, target: Path, command: str) -> Ha
     return done
 
 
+def _typed(value: Any) -> str:
+    """A setting's value as it is typed: text as it is, all else as YAML reads JSON."""
+    return value if isinstance(value, str) else json.dumps(value, default=str)
+
+
 def _command(name: str, parts: Sequence[PartEntry], settings: CompressSettings, target: Path | None) -> str:
     """The command line that does the same again."""
     words = ["steelyard", "compress", name]
     for entry in parts:
         part, chosen = split_entry(entry)
-        pairs = ",".join(f"{key}={value}" for key, value in chosen.items())
+        pairs = ",".join(f"{key}={_typed(value)}" for key, value in chosen.items())
         words += ["--with", f"{part}:{pairs}" if pairs else part]
     return shlex.join([*words, *settings.words(), *([] if target is None else ["--out", str(target)])])
