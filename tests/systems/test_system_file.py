@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from steelyard.contracts import Example, PromptStyle
 from steelyard.errors import InputError
 from steelyard.systems.system_file import PromptSection, SystemFile, read_system, system_text, write_system
+from steelyard.systems.yaml_files import read_yaml
 
 FULL = """\
 model: smollm2-135m
@@ -162,6 +163,16 @@ def test_bad_files_are_refused_in_one_line(tmp_path: Path, case: str) -> None:
     assert "\n" not in str(caught.value)
     assert str(caught.value).startswith(str(file))
     assert len(str(caught.value)) < 400 + len(str(file))
+
+
+def test_a_pattern_is_no_number(tmp_path: Path) -> None:
+    """YAML 1.1 takes 2:4 for a number to base 60."""
+    assert read_yaml(written(tmp_path, "{a: 2:4, b: 1:30.5, c: 12, d: 1.5}")) == {
+        "a": "2:4",
+        "b": "1:30.5",
+        "c": 12,
+        "d": 1.5,
+    }
 
 
 def test_missing_file(tmp_path: Path) -> None:
