@@ -9,10 +9,8 @@ given hidden states.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from typing import Any
 
 import torch
@@ -20,12 +18,7 @@ from torch import nn
 
 from steelyard.contracts import OpenWeights
 from steelyard.errors import ModelError
-
-
-def share(module: nn.Module) -> nn.Module:
-    """A copy of ``module`` with its own structure and configuration but the same tensors."""
-    memo: dict[int, Any] = {id(t): t for t in chain(module.parameters(), module.buffers())}
-    return copy.deepcopy(module, memo)
+from steelyard.models.sharing import share as share
 
 
 @dataclass(frozen=True)

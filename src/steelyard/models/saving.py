@@ -10,7 +10,7 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,12 @@ FORMAT = 1
 def save_checkpoint(
     folder: Path, module: Any, tokenizer: Any, card: ModelCard, pooling: Pooling | None = None
 ) -> Path:
-    """Write ``folder`` beside its final place, then put it there in one step.
+    """Write a checkpoint folder, all or nothing; see :func:`write_folder` for what is replaced and refused."""
+    return write_folder(folder, lambda new: write_checkpoint(new, module, tokenizer, card, pooling))
+
+
+def write_folder(folder: Path, write: Callable[[Path], None]) -> Path:
+    """Let ``write`` fill ``folder`` beside its final place, then put it there in one step.
 
     An existing folder is replaced only if it is empty or holds a checkpoint of Steelyard's; anything else, an
     unwritable place and a full disk raise :class:`ModelError`, and what was there stays.
@@ -39,7 +44,7 @@ def save_checkpoint(
         folder.parent.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(new, ignore_errors=True)
         new.mkdir()
-        write_checkpoint(new, module, tokenizer, card, pooling)
+        write(new)
         _put(new, folder)
     except Exception as error:
         shutil.rmtree(new, ignore_errors=True)
