@@ -31,8 +31,10 @@ def test_every_merger_has_a_row() -> None:
 
 
 def test_other_names_stand_for_parts_with_settings_they_have() -> None:
-    for name, (part, preset) in NAMES.items():
-        assert part in ROWS
+    assert {name: part for name, (part, _) in NAMES.items()} == {
+        name: part for part in ROWS for name in parts.find(part).also
+    }
+    for name, (_, preset) in NAMES.items():
         assert preset.items() <= find_method(name).settings.items()
 
 

@@ -235,3 +235,21 @@ def test_whole_models_evolve(folders: list[str]) -> None:
     merged = merge(folders[:2], "genome:population=3,generations=1,sigma=0.01,seed=1", fitness=fitness)
     parents = [fitness(cast(OpenWeights, load_model(folder))) for folder in folders[:2]]
     assert fitness(merged.load()) >= max(parents) - 1e-6
+
+
+def test_the_command_measures_fitness_on_a_task(tiny_folder: Path, tmp_path: Path) -> None:
+    from typer.testing import CliRunner
+
+    from steelyard.cli.main import app
+
+    rows = [{"prompt": f"{word} is", "choices": ["big", "small"], "answer": 0} for word in ("A", "B", "C", "D")]
+    (tmp_path / "task.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    adapters = [lora(tmp_path / f"a{seed}", seed) for seed in range(2)]
+    command = ["merge", *adapters, "--base", str(tiny_folder), "--with", "genome:population=2,generations=1"]
+    task = ["--task", str(tmp_path / "task.jsonl"), "--samples", "2", "--out", str(tmp_path / "out"), "--json"]
+    done = CliRunner().invoke(app, [*command, *task])
+    assert done.exit_code == 0, done.output
+    settings = json.loads(done.stdout)["part"]["settings"]
+    assert settings["fitness"] == "accuracy on the first 2 samples of task.jsonl"
+    assert {generation["best"] for generation in settings["history"]} <= {0.0, 0.5, 1.0}
+    assert load_model(tmp_path / "out").card.parts[0].name == "population-evolution"

@@ -8,7 +8,7 @@ from steelyard.merging.linear import linear
 from steelyard.merging.model_stock import model_stock
 from steelyard.merging.slerp import slerp
 from steelyard.merging.task_arithmetic import task_arithmetic
-from steelyard.merging.task_vectors import agreeing, combine, per_model
+from steelyard.merging.task_vectors import combine, elected_signs, per_model
 from steelyard.merging.ties import ties
 
 
@@ -36,7 +36,11 @@ def test_ties_against_its_definition_entry_by_entry(by: str) -> None:
 
 
 def test_a_draw_elects_plus_and_a_zero_agrees_with_nothing() -> None:
-    assert agreeing(torch.tensor([[1.0, 0.0], [-1.0, 0.0]]), "count").tolist() == [[True, False], [False, False]]
+    vectors = [torch.tensor([1.0, 0.0]), torch.tensor([-3.0, 0.0])]
+    assert elected_signs(vectors, "count").tolist() == [1, 1]
+    assert elected_signs(vectors, "sum").tolist() == [-1, 1]
+    merged = combine(torch.zeros(2), vectors, 1.0, consensus="count", normalise=True, scale=1.0)
+    assert merged.tolist() == [1.0, 0.0]
 
 
 def test_weights_that_cancel_divide_by_one() -> None:

@@ -20,6 +20,7 @@ from steelyard.merging.verb import merge
 from steelyard.models.loading import load_model
 from steelyard.models.scripted import ScriptedModel
 from tiny import tiny_llama
+from tiny_files import tiny_gguf
 
 REQUEST = [Continuation("The quick brown", " fox")]
 
@@ -144,6 +145,24 @@ def test_tied_heads(tmp_path: Path, tied: tuple[bool, bool]) -> None:
     torch.testing.assert_close(module.lm_head.weight, (heads[0] + heads[1]) / 2)
     assert (module.lm_head.weight is module.model.embed_tokens.weight) == all(tied)
     assert ("lm_head.weight" in weights(merged.folder)) != all(tied)
+
+
+def test_gguf_files_are_converted_first(tmp_path: Path) -> None:
+    modules = [tiny_gguf(tmp_path / f"{seed}.gguf", seed=seed) for seed in range(2)]
+    merged = merge([str(tmp_path / f"{seed}.gguf") for seed in range(2)], "linear").load()
+    theirs = [dict(module.named_parameters())["model.norm.weight"] for module in modules]
+    torch.testing.assert_close(dict(merged.module.named_parameters())["model.norm.weight"], sum(theirs) / 2)
+    assert merged.score(REQUEST)[0].logprob < 0
+
+
+def test_licences_that_differ_are_told(folders: list[str], tmp_path: Path) -> None:
+    shutil.copytree(folders[0], tmp_path / "mit")
+    (tmp_path / "mit" / "README.md").write_text("---\nlicense: mit\n---\n")
+    merged = merge([str(tmp_path / "mit"), folders[1]], "linear")
+    assert "licences differ" in merged.notes[0]
+    assert "mit: mit" in merged.notes[0]
+    assert merged.load().card.licence is None
+    assert merge([str(tmp_path / "mit")] * 2, "linear").load().card.licence == "mit"
 
 
 def test_random_methods_depend_on_their_seed_alone(folders: list[str]) -> None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import torch
 
 
-@part()
+@part(also=["breadcrumbs-ties"])
 def breadcrumbs(
     tensors: Sequence[torch.Tensor],
     base: torch.Tensor,

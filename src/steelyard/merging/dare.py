@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import torch
 
 
-@part()
+@part(also=["dare-ties", "dare-linear"])
 def dare(
     tensors: Sequence[torch.Tensor],
     base: torch.Tensor,

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import torch
 
 
-@part()
+@part(also=["della-ties", "della-linear"])
 def della(
     tensors: Sequence[torch.Tensor],
     base: torch.Tensor,

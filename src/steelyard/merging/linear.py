@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import torch
 
 
-@part()
+@part(also=["soup"])
 def linear(tensors: Sequence[torch.Tensor], *, weight: Weights = 1.0, normalise: bool = True) -> torch.Tensor:
     """Average the weights of models: a "soup".
 

@@ -14,7 +14,7 @@ Rate: TypeAlias = Annotated[float, Field(ge=0, le=1)]
 Factor: TypeAlias = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
-@part(papers=[40])
+@part(papers=[40], also=["genome"])
 def population_evolution(
     experts: Sequence[Genes],
     fitness: GeneFitness,

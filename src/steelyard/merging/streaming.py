@@ -1,8 +1,9 @@
 """Merging checkpoints one tensor at a time.
 
 For each name the tensor of every model is read, computed with in float32 (float64 where one of them is) and
-rounded once, to the number format of the result, which is written at once. So memory holds one tensor of every
-model and a few of its size besides, however large the models are; the largest is usually the embedding.
+rounded once, to the number format of the result, which is written at once. So memory does not grow with the size
+of the models but with their largest tensor, usually the embedding: three times its float32 form for each model,
+and about five times besides.
 """
 
 from __future__ import annotations
@@ -213,6 +214,9 @@ def plan_merge(
     vocabulary = plan_vocabulary(sources, place, tokenizer)
     template = sources[vocabulary.template].name
     used = [f"{note}; that of {template} is used" for note in (*notes, *vocabulary.notes)]
+    if len({source.licence for source in sources}) > 1:
+        stated = ", ".join(f"{source.name}: {source.licence or 'not stated'}" for source in sources)
+        used.append(f"licences differ ({stated}), so none is recorded for the result")
     return StreamedMerge(method, tuple(sources), place, vocabulary, mapped, untied, dtype, tokenizer, tuple(used))
 
 

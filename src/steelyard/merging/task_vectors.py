@@ -46,19 +46,20 @@ def task_vectors(tensors: Sequence[torch.Tensor], base: torch.Tensor) -> list[to
     return [tensor - base for tensor in tensors]
 
 
-def agreeing(weighted: torch.Tensor, by: Literal["sum", "count"]) -> torch.Tensor:
-    """Which entries have the elected sign: a boolean of the shape (models, ...) of the weighted task vectors.
+def elected_signs(weighted: Sequence[torch.Tensor], by: Literal["sum", "count"]) -> torch.Tensor:
+    """The sign of each entry that models elect, 1 or -1.
 
-    The sign of an entry is elected over models by the sign of their ``sum``, so that large changes count for more,
-    or by a ``count`` of signs. A draw elects plus. An entry of zero agrees with nothing.
+    ``weighted`` are their weighted task vectors. An entry is decided by the sign of their ``sum``, so that large
+    changes count for more, or by a ``count`` of signs. A draw elects plus.
 
     >>> import torch
-    >>> agreeing(torch.tensor([[3.0, 1.0], [-1.0, 2.0], [-1.0, 0.0]]), "sum").int().tolist()
-    [[1, 1], [0, 1], [0, 0]]
+    >>> vectors = [torch.tensor([3.0, 0.0]), torch.tensor([-1.0, 0.0]), torch.tensor([-1.0, -2.0])]
+    >>> elected_signs(vectors, "sum").tolist()
+    [1, -1]
     """
-    signs = weighted.sign()
-    votes = weighted.sum(0) if by == "sum" else signs.sum(0)
-    return signs == (votes >= 0) * 2 - 1
+    votes = sum(vector if by == "sum" else vector.sign() for vector in weighted)
+    signs: torch.Tensor = (votes >= 0) * 2 - 1
+    return signs
 
 
 def combine(
@@ -72,20 +73,20 @@ def combine(
 ) -> torch.Tensor:
     """The merged tensor: ``base`` plus ``scale`` times the weighted sum of what the consensus leaves.
 
-    With ``normalise`` the sum is divided by the weights that went into it, entry by entry: a mean over the models
-    that agree. Weights that cancel (below 1e-8) divide by one.
+    With a consensus an entry counts where it has the elected sign; zeros have none. With ``normalise`` the sum is
+    divided by the weights that went into it, entry by entry: a mean over the models that agree. Weights that
+    cancel (below 1e-8) divide by one.
     """
     import torch
 
-    stacked = torch.stack(list(vectors))
-    weights = torch.tensor(per_model(weight, len(vectors), "weight"), dtype=stacked.dtype, device=stacked.device)
-    weights = weights.reshape(-1, *[1] * (stacked.dim() - 1))
-    weighted = stacked * weights
-    if consensus == "none":
-        mixed, divisor = weighted.sum(0), weights.sum(0)
-    else:
-        kept = agreeing(weighted, consensus)
-        mixed, divisor = (weighted * kept).sum(0), (weights * kept).sum(0)
+    weights = per_model(weight, len(vectors), "weight")
+    weighted = [vector * value for vector, value in zip(vectors, weights, strict=True)]
+    signs = None if consensus == "none" else elected_signs(weighted, consensus)
+    mixed, divisor = torch.zeros_like(base), torch.zeros_like(base)
+    for vector, value in zip(weighted, weights, strict=True):
+        kept = torch.ones_like(vector) if signs is None else (vector.sign() == signs).to(vector)
+        mixed += vector * kept
+        divisor += value * kept
     if normalise:
         mixed = mixed / torch.where(divisor.abs() < 1e-8, torch.ones_like(divisor), divisor)
     return base + scale * mixed

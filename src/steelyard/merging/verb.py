@@ -65,8 +65,8 @@ def merge(
             :class:`steelyard.evaluation.fitness.TaskFitness` makes one of a task.
         progress: told of every finished tensor, or of every generation.
 
-    Memory holds one tensor of each model and a few of its size; a population is held whole. The result is written
-    whole or not at all.
+    Memory grows with the largest tensor and not with the models (:mod:`steelyard.merging.streaming`); a population
+    is held whole. The result is written whole or not at all.
 
     Raises:
         UsageError: an unknown method or setting, or a full folder.
