@@ -250,6 +250,6 @@ def test_the_command_measures_fitness_on_a_task(tiny_folder: Path, tmp_path: Pat
     done = CliRunner().invoke(app, [*command, *task])
     assert done.exit_code == 0, done.output
     settings = json.loads(done.stdout)["part"]["settings"]
-    assert settings["fitness"] == "accuracy on the first 2 samples of task.jsonl"
+    assert settings["fitness"] == "accuracy on the first 2 samples of task"
     assert {generation["best"] for generation in settings["history"]} <= {0.0, 0.5, 1.0}
     assert load_model(tmp_path / "out").card.parts[0].name == "population-evolution"

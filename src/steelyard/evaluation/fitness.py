@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from steelyard.contracts import LanguageModel, PromptStyle, Task
 from steelyard.errors import UsageError
@@ -27,7 +26,7 @@ class TaskFitness:
     @property
     def name(self) -> str:
         """What a merged model remembers of it."""
-        return f"{self.task.metric} on the first {self.samples} samples of {Path(self.task.name).name}"
+        return f"{self.task.metric} on the first {self.samples} samples of {self.task.name}"
 
     def __call__(self, model: LanguageModel) -> float:
         """The model's value of the metric.
