@@ -13,7 +13,7 @@ import steelyard
 
 VERBS = (
     *("pull", "tune", "eval", "compare", "rank", "compress", "merge"),
-    *("index", "search", "report", "serve", "parts", "run"),
+    *("index", "search", "ask", "report", "serve", "parts", "run"),
 )
 COMMAND = [sys.executable, "-c", "from steelyard.cli.main import main; main()"]
 

@@ -14,6 +14,7 @@ import typer
 
 import steelyard
 from steelyard.cli import (
+    ask,
     compare,
     compress,
     eval,
@@ -37,7 +38,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for verb in (pull, tune, eval, compare, rank, compress, merge, index, search, report, serve, parts, run):
+for verb in (pull, tune, eval, compare, rank, compress, merge, index, search, ask, report, serve, parts, run):
     app.command(name=verb.__name__.rsplit(".", 1)[-1])(verb.command)
 
 
