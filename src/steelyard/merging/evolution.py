@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 import numpy as np
@@ -114,20 +114,20 @@ def moved(
     return genes, velocity
 
 
+@dataclass
 class Population:
     """A population on its way: what one generation does, in order. Made and run by :func:`evolve`."""
 
-    def __init__(self, experts: Sequence[Genes], fitness: GeneFitness, rules: Rules) -> None:
-        self.experts = experts
-        self.fitness = fitness
-        self.rules = rules
-        self.random = np.random.default_rng(rules.seed)
-        self.noise = generator_of(rules.seed, "mutation")
-        self.draws = [float(value) for value in self.random.random(4)]
-        self.evaluations = 0
-        self.individuals: list[Individual] = []
-        self.best: Individual | None = None
-        self.worst: Individual | None = None
+    experts: Sequence[Genes]
+    fitness: GeneFitness
+    rules: Rules
+    random: np.random.Generator
+    noise: torch.Generator
+    draws: Sequence[float]
+    individuals: list[Individual] = field(default_factory=list)
+    evaluations: int = 0
+    best: Individual | None = None
+    worst: Individual | None = None
 
     def born(self, genes: Genes) -> Individual:
         """Genes with their fitness, which is asked once."""
@@ -242,7 +242,9 @@ def evolve(
 
     _check(experts, rules)
     with torch.no_grad():
-        population = Population(experts, fitness, rules)
+        chance = np.random.default_rng(rules.seed)
+        draws = [float(value) for value in chance.random(4)]
+        population = Population(experts, fitness, rules, chance, generator_of(rules.seed, "mutation"), draws)
         population.start()
         history = [population.figures()]
         on_generation(history[-1])

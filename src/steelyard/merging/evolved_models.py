@@ -1,5 +1,4 @@
-"""Models around genes: the genes of experts, and the model that genes make, for the merger that evolves
-populations.
+"""Models around genes: the genes of experts, and the model that any genes make.
 
 Experts are LoRA adapters of one base model, or whole models of one kind. The genes of an adapter are its A and B
 matrices, which are crossed and mutated as they are; those of a whole model are its parameters.
@@ -89,10 +88,10 @@ def _of_adapters(folders: Sequence[Path], base: OpenWeights) -> Nursery:
         for name, change in weight_changes(genes, scaling).items():
             weight = parameters.get(name)
             if weight is None or weight.shape != change.shape:
-                shape = None if weight is None else list(weight.shape)
+                shape = "missing" if weight is None else list(weight.shape)
                 raise ModelError(
                     f"adapter: it changes {name!r} {list(change.shape)}, which is {shape} in {base.card.name}; "
-                    "give the base it was trained on"
+                    "give the base it was trained on, not quantized"
                 )
             _replace(module, name, weight.detach() + change.to(weight))
 

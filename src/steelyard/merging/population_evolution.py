@@ -91,17 +91,17 @@ def population_evolution(
         True
     """
     rules = Rules(
-        population,
-        generations,
-        crossover_rate,
-        mutation_rate,
-        gene_rate,
-        sigma,
-        elites,
-        selection,
-        step,
-        decay,
-        pulls,
-        seed,
+        population=population,
+        generations=generations,
+        crossover_rate=crossover_rate,
+        mutation_rate=mutation_rate,
+        gene_rate=gene_rate,
+        sigma=sigma,
+        elites=elites,
+        selection=selection,
+        step=step,
+        decay=decay,
+        pulls=pulls,
+        seed=seed,
     )
     return evolve(experts, fitness, rules)

@@ -38,9 +38,11 @@ class Heads(NamedTuple):
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The merged model's tokens. ``rows`` has, for each source, int64 (tokens): the row of each token in that
-    source's
-    matrices, or -1; None where all vocabularies are equal and rows stay where they are.
+    """The merged model's tokens.
+
+    ``rows`` has, for each source, int64 (tokens): the row of each token in that source's matrices, or -1. It is
+    None where all vocabularies are equal and rows stay where they are. ``template`` is the source whose tokenizer,
+    and so whose configuration, the result takes.
     """
 
     tokenizer: Any
