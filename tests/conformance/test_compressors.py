@@ -12,6 +12,7 @@ import pytest
 from conformance.rows import registered, rows
 from steelyard import parts
 from steelyard.compression.apply import apply_parts
+from steelyard.compression.sizes import sizes_of
 from steelyard.contracts import Continuation, OpenWeights, Sampling
 from steelyard.errors import UsageError
 from steelyard.models.loading import load_model
@@ -86,7 +87,9 @@ def test_same_settings_give_the_same_model(model: OpenWeights, name: str) -> Non
 def test_saved_and_loaded_again_it_is_the_same(model: OpenWeights, name: str, tmp_path: Path) -> None:
     result = applied(model, name)
     again = load_model(str(result.save(tmp_path / "saved")))
+    assert isinstance(again, OpenWeights)
     assert again.card.parts == result.card.parts
+    assert sizes_of(again) == sizes_of(result)
     for mine, theirs in zip(result.score(REQUESTS), again.score(REQUESTS), strict=True):
         assert theirs.logprob == pytest.approx(mine.logprob, abs=1e-4)
 

@@ -9,18 +9,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from steelyard.contracts import Interval, LanguageModel, Marks, PromptStyle, Result, ResultKey, Sample, Task
+from steelyard.contracts import Interval, Marks, Result, ResultKey, Sample, Task
 from steelyard.evaluation.compare import compare
-from steelyard.evaluation.evaluate import resolved_style
 from steelyard.evaluation.frontier import frontier
 from steelyard.evaluation.recorded import sample_record, style_record, task_record
 from steelyard.evaluation.significance import holm
 from steelyard.evaluation.statistics import interval_record
 from steelyard.runs.environment import environment
-from steelyard.systems.system_file import PromptSection, SystemFile
+from steelyard.systems.ground_section import section_data
 from steelyard.tuning.candidates import Candidate
 from steelyard.tuning.findings import findings
 from steelyard.tuning.frontier import choose
+from steelyard.tuning.groundings import grounding_text
 from steelyard.tuning.limits import Limits
 from steelyard.tuning.search import Drop, Search
 from steelyard.tuning.settings import TuneSettings
@@ -125,21 +125,6 @@ def _frontier(outcome: Outcome, winner: str, quality: Mapping[str, float]) -> li
     return front if winner in front else [*front, winner]
 
 
-def system_of(outcome: Outcome, winner: str, model: LanguageModel) -> SystemFile:
-    """The winner as a system file: parts with the settings they really ran with, examples written out."""
-    candidate = next(c for c in outcome.candidates if c.id == winner)
-    style = candidate.style
-    full = PromptStyle(
-        style=style.style,
-        shots=style.shots,
-        seed=style.seed,
-        instruction=style.instruction,
-        examples=resolved_style(outcome.task, style).examples if style.shots else (),
-    )
-    weights = [{part.name: dict(part.settings)} for part in model.card.parts] if candidate.variant.weights else []
-    return SystemFile(model=candidate.variant.model, weights=weights, prompt=PromptSection.from_style(full))
-
-
 def _candidate_record(
     outcome: Outcome,
     candidate: Candidate,
@@ -165,6 +150,7 @@ def _candidate_record(
         "model": candidate.variant.model,
         "weights": [dict(entry) for entry in candidate.variant.weights],
         "style": style_record(candidate.style),
+        **({"ground": section_data(candidate.ground)} if candidate.ground is not None else {}),
         "parameters": facts["parameters"],
         "memory_bytes": facts["memory_bytes"],
         "latency": facts.get("latency"),
@@ -256,6 +242,11 @@ def _command(outcome: Outcome, models: Sequence[str], out: Path) -> str:
             words += [option, str(value)]
     for weights in settings.weights:
         words += ["--weights", weights if isinstance(weights, str) else _weights_text(weights)]
+    for option in ("docs", "index"):
+        if getattr(settings, option) is not None:
+            words += [f"--{option}", str(getattr(settings, option))]
+    for entry in settings.ground or ():
+        words += ["--ground", grounding_text(entry)]
     limits = settings.limits.items() if isinstance(settings.limits, dict) else ()
     for text in [f"{name}={value}" for name, value in limits] or settings.limits:
         words += ["--limit", str(text)]
