@@ -75,8 +75,10 @@ def main() -> None:
         )
         if sparsity.of:
             matrices = [matrix for block in matrices_of(pruned, pruned.module) for matrix in block]
-            exact = all(exactly(matrix.read(), sparsity) for matrix in matrices)
-            claims.append(Claim("exactly two zeros in every four", {"layers": len(log)}, exact))
+            before = [matrix for block in matrices_of(model, model.module) for matrix in block]
+            exact = all(exactly(m.read(), old.read(), sparsity) for m, old in zip(matrices, before, strict=True))
+            what = "exactly two zeros in every four, weights apart that were zero in the model as it comes"
+            claims.append(Claim(what, {"layers": len(log)}, exact))
     write_evidence(
         "sparsegpt",
         claims,
@@ -116,8 +118,11 @@ def by_role(log: tuple[LayerRecord, ...]) -> dict[str, dict[str, float]]:
     }
 
 
-def exactly(weight: torch.Tensor, sparsity: Sparsity) -> bool:
-    return bool(((weight == 0).reshape(-1, sparsity.of or 1).sum(-1) == sparsity.zeros).all())
+def exactly(weight: torch.Tensor, before: torch.Tensor, sparsity: Sparsity) -> bool:
+    """Whether each group has its zeros, and no more of them than those, or than it had before."""
+    now, had = ((w == 0).reshape(-1, sparsity.of or 1).sum(-1) for w in (weight, before))
+    zeros = sparsity.zeros or 0
+    return bool(((now >= zeros) & (now <= torch.clamp(zeros + had, max=sparsity.of))).all())
 
 
 def window_nll(model: Any, windows: torch.Tensor) -> np.ndarray:

@@ -17,7 +17,7 @@ from torch import nn
 from steelyard.contracts import OpenWeights
 from steelyard.errors import CapabilityError
 from steelyard.models.families import Family
-from steelyard.models.quantized import Int8Linear
+from steelyard.models.quantized import QUANTIZED
 
 STAGES: tuple[tuple[str, ...], ...] = (
     ("q", "k", "v", "qkv", "in"),
@@ -151,6 +151,8 @@ def _matrices_of_block(family: Family, layer: nn.Module, prefix: str, block: int
 
 
 def _expert_matrices(experts: nn.Module, prefix: str, block: int) -> list[LayerMatrix]:
+    if isinstance(experts, QUANTIZED):
+        raise CapabilityError(f"{prefix} is quantized already: apply layer-wise parts before quantization")
     fused = [
         (name, p) for name, p in experts.named_parameters(recurse=False) if name in EXPERT_ROLES and p.ndim == 3
     ]
@@ -165,14 +167,14 @@ def _expert_matrices(experts: nn.Module, prefix: str, block: int) -> list[LayerM
     return [
         _checked(LayerMatrix(f"{prefix}.{name}", block, role, _stage(role), child, routed=True))
         for name, child in experts.named_modules()
-        if isinstance(child, nn.Linear | Int8Linear)
+        if isinstance(child, (nn.Linear, *QUANTIZED))
         for role in (EXPERT_ROLES.get(name.rpartition(".")[2], name.rpartition(".")[2]),)
     ]
 
 
 def _checked(matrix: LayerMatrix) -> LayerMatrix:
-    if isinstance(matrix.module, Int8Linear):
-        raise CapabilityError(f"{matrix.name} is quantized already: apply layer-wise parts before int8")
+    if isinstance(matrix.module, QUANTIZED):
+        raise CapabilityError(f"{matrix.name} is quantized already: apply layer-wise parts before quantization")
     weight = getattr(matrix.module, "weight", None)
     if not isinstance(weight, nn.Parameter) or weight.ndim != 2 or not weight.is_floating_point():
         raise CapabilityError(f"{matrix.name} is a {type(matrix.module).__name__}, not a linear layer of floats")

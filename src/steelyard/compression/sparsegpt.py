@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Annotated, NamedTuple
 
 import torch
@@ -26,8 +25,6 @@ from steelyard.parts import part
 
 BLOCK = 128
 """Columns among which an unstructured mask is chosen, and whose errors reach later columns together."""
-STEP = 16
-"""Columns that are settled one by one before the rest of their block hears of it."""
 
 
 @part(papers=[39])
@@ -118,51 +115,37 @@ def prune_columns(
     """The algorithm itself: weight (out, in) and the upper Cholesky factor U (in, in) of H^-1 to new weight.
 
     Column j costs w_j^2 / U_jj^2, and an error e = (w_j - new) / U_jj in it is taken from later columns as e U_j.
-    Errors reach the columns of the same 16 one by one, the rest of their 128 together, and what lies behind these
-    together again: the same sums, in matrix products.
+    Errors reach the columns of the same 128 one by one and all behind them together: the same sums, in one
+    product.
     """
     columns = weight.t().clone(memory_format=torch.contiguous_format)  # (in, out): columns lie in one piece
-    errors = torch.empty_like(columns[:BLOCK])
-    diagonal = factor.diagonal()
-    of = sparsity.of or 1
-    size, step = BLOCK - BLOCK % of, max(of, STEP - STEP % of)
-    for start, end in _spans(0, len(columns), size):
-        mask = None
-        if sparsity.of is None:
-            mask = lowest((columns[start:end] / diagonal[start:end, None]) ** 2, sparsity.share)
-        for first, last in _spans(start, end, step):
-            piece = columns[first:last]
-            chosen = None if mask is None else mask[first - start : last - start]
-            _settle(piece, factor[first:last, first:last], sparsity, chosen, grid, errors[first - start :])
-            columns[last:end].addmm_(
-                factor[first:last, last:end].t(), errors[first - start : last - start], alpha=-1
-            )
-        columns[end:].addmm_(factor[start:end, end:].t(), errors[: end - start], alpha=-1)
+    size = BLOCK - BLOCK % (sparsity.of or 1)
+    for start in range(0, len(columns), size):
+        end = min(start + size, len(columns))
+        errors = _settle(columns[start:end], factor[start:end, start:end], sparsity, grid)
+        columns[end:].addmm_(factor[start:end, end:].t(), errors, alpha=-1)
     return columns.t().contiguous()
 
 
-def _settle(
-    columns: torch.Tensor,
-    factor: torch.Tensor,
-    sparsity: Sparsity,
-    mask: torch.Tensor | None,
-    grid: RowGrid | None,
-    errors: torch.Tensor,
-) -> None:
-    """Settle a few columns (n, out) one after another, in place, and note their errors in units of U_jj."""
+def _settle(columns: torch.Tensor, factor: torch.Tensor, sparsity: Sparsity, grid: RowGrid | None) -> torch.Tensor:
+    """Settle some columns (n, out) one after another, in place; their errors in units of U_jj, (n, out)."""
     diagonal = factor.diagonal()
-    chosen = mask if mask is not None else torch.zeros_like(columns, dtype=torch.bool)
+    errors = torch.empty_like(columns)
+    mask = torch.zeros_like(columns, dtype=torch.bool)
+    if sparsity.of is None:
+        mask = lowest((columns / diagonal[:, None]) ** 2, sparsity.share)
     for j in range(len(columns)):
         if sparsity.of and sparsity.zeros and j % sparsity.of == 0:
             group = slice(j, j + sparsity.of)
             scores = (columns[group] / diagonal[group, None]) ** 2
-            chosen[group] = lowest_of_each(scores.t(), sparsity.zeros, sparsity.of).t()
-        new = columns[j].masked_fill(chosen[j], 0.0)
+            mask[group] = lowest_of_each(scores.t(), sparsity.zeros, sparsity.of).t()
+        new = columns[j].masked_fill(mask[j], 0.0)
         if grid is not None:
             new = grid.round(new)
         torch.div(columns[j] - new, diagonal[j], out=errors[j])
         columns[j] = new
         columns[j + 1 :].addmm_(factor[j, j + 1 :, None], errors[j][None], alpha=-1)
+    return errors
 
 
 class RowGrid(NamedTuple):
@@ -189,7 +172,3 @@ def row_grid(weight: torch.Tensor, bits: int) -> RowGrid:
     scale = (high - low) / largest
     scale = torch.where(scale == 0, torch.ones_like(scale), scale)
     return RowGrid(scale, torch.round(-low / scale), largest)
-
-
-def _spans(start: int, end: int, size: int) -> Iterator[tuple[int, int]]:
-    return ((first, min(first + size, end)) for first in range(start, end, size))
