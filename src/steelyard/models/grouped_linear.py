@@ -3,9 +3,9 @@
 Only the rounding of the weights is felt: activations stay floats, and products are float products
 (:mod:`steelyard.models.grouped_kernels`, which also says how a table is laid out). Memory is
 
-    in * (out * bits / 8 + 4 or 8) + 2 * out * in / group  bytes
+    in * (out * bits / 8 + 8) + 2 * out * in / group  bytes
 
-for a layer without bias: the table with the two floats that end each of its rows, and half-precision scales.
+for a layer without bias: the table with eight bytes more in each row, and half-precision scales.
 """
 
 from __future__ import annotations
@@ -122,9 +122,8 @@ class GroupedLinear(Packed):
     def _product(self, rows: torch.Tensor) -> torch.Tensor:
         if torch.is_grad_enabled() and rows.requires_grad:
             return nn.functional.linear(rows, self.weight.to(rows.dtype))
-        product = kernels.float_product
-        if 0 < len(rows) <= kernels.bag_rows(rows.device.type, self.bits):
-            product = kernels.bag_product
+        choice = kernels.fastest(rows.device.type, self.bits)
+        product = choice.few if 0 < len(rows) <= choice.rows else kernels.float_product
         return product(rows, self.integers, self.scale, self.group, self.bits)
 
 
