@@ -82,17 +82,19 @@ def test_packing_is_undone_by_unpacking(size: tuple[int, int, int, int], seed: i
 
 def test_the_layout_is_the_documented_one() -> None:
     four = pack_table(torch.tensor([[-7], [7], [0]], dtype=torch.int8), 4)
-    assert four[0, :2].tolist() == [1 | 15 << 4, 8]
-    assert four[0, 2:6].clone().view(torch.float32).tolist() == [1.0]
-    assert four[0, 6:].view(torch.float16).tolist() == [1.0, -8.0]
+    assert four[0, 0, :2].tolist() == [1 | 15 << 4, 8 | 8 << 4]
+    assert four[0, 0, 2:6].clone().view(torch.float32).tolist() == [1.0]
+    assert four[0, 0, 6:].view(torch.float16).tolist() == [1.0, -8.0]
     eight = pack_table(torch.tensor([[-127], [127]], dtype=torch.int8), 8)
-    assert eight[0, :2].tolist() == [1, 255]
-    assert eight[0, 2:].clone().view(torch.float32).tolist() == [1.0, -128.0]
+    assert eight[0, 0, :2].tolist() == [1, 255]
+    assert eight[0, 0, 2:].clone().view(torch.float32).tolist() == [1.0, -128.0]
 
 
-@settings(max_examples=40, deadline=None)
-@given(st.integers(1, 6), SIZES, st.integers(0, 2**16))
-def test_all_kernels_compute_one_function(m: int, size: tuple[int, int, int, int], seed: int) -> None:
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 6), SIZES, st.integers(0, 2**16), st.sampled_from([7, 192]))
+def test_all_kernels_compute_one_function(
+    m: int, size: tuple[int, int, int, int], seed: int, row_bytes: int
+) -> None:
     outputs, columns, group, bits = size
     group = min(group, columns)
     generator = torch.Generator().manual_seed(seed)
@@ -100,7 +102,10 @@ def test_all_kernels_compute_one_function(m: int, size: tuple[int, int, int, int
     rows = torch.randn(m, columns, generator=generator)
     rows[:, 0] *= 300  # one large activation, as language models have them
     integers, scale = quantize_groups(weight, group, bits)
-    table = pack_table(integers, bits)
+    with pytest.MonkeyPatch.context() as patch:  # several blocks of outputs
+        patch.setattr(grouped_kernels, "ROW_BYTES", row_bytes)
+        table = pack_table(integers, bits)
+    assert torch.equal(unpack_table(table, outputs, bits), integers)
     dense = unpack_weight(table, scale, group, bits).double()
     exact = rows.double() @ dense.t()
     # sums are taken of unsigned numbers, up to twice as large as the levels

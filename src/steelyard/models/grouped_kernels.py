@@ -4,7 +4,10 @@ A matrix (out, in) is cut along its inputs into groups of ``group`` columns (the
 row of a group has one half-precision scale: ``w[o, i] ~ scale[i // group, o] * q[o, i]``, |q| <= 7 or 127 being
 whole. Their table holds one input a row, which is the layout torch's embedding bags read:
 
-    row i of the table = q[0, i], q[1, i], ... as unsigned numbers, and numbers with which to read them
+    row i = q[0, i], q[1, i], ... as unsigned numbers, and numbers with which to read them
+
+Outputs that take more than some bytes a row are divided into blocks of equal size (the last may be filled up),
+each a table of its own: rows that follow each other closely are read from memory several times faster.
 
 With 4 bits, byte j holds q[2j, i] + 8 in its lower and q[2j + 1, i] + 8 in its upper half, followed by 1
 in single precision and 1 and -8 in half precision; with 8 bits, byte j holds q[j, i] + 128, followed by 1 and -128
@@ -40,6 +43,8 @@ Product: TypeAlias = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, int, in
 BITS = (4, 8)
 TAIL = 8
 """Bytes of the numbers behind a table row."""
+ROW_BYTES = 192
+"""Packed outputs in a table row: bags of longer rows wait for memory, those of much shorter ones for indices."""
 SMALLEST = 2.0**-24
 """The smallest positive half-precision number: no scale is less."""
 BLOCK_ELEMENTS = 2**18
@@ -113,56 +118,69 @@ def group_ranges(weight: torch.Tensor, group: int) -> torch.Tensor:
 # ----------------------------------------------------------------------------------------------- packing
 
 
-def table_width(rows: int, bits: int) -> int:
-    """Bytes of a table row for a matrix of ``rows`` rows: its numbers, and eight bytes to read them with.
+class TableShape(NamedTuple):
+    """``blocks`` of outputs, each with a row of ``width`` bytes for each of ``columns`` inputs."""
 
-    >>> table_width(100, 4), table_width(101, 4), table_width(100, 8)
-    (58, 59, 108)
+    blocks: int
+    columns: int
+    width: int
+
+    def outputs(self, bits: int) -> int:
+        """Outputs of a block, the last of which may be made up."""
+        return (self.width - TAIL) * 8 // bits
+
+
+def table_shape(rows: int, columns: int, bits: int) -> TableShape:
+    """The shape of the table of a matrix (rows, columns): as few blocks as rows of up to :data:`ROW_BYTES` make.
+
+    >>> table_shape(576, 576, 4), table_shape(1536, 576, 8)
+    (TableShape(blocks=2, columns=576, width=152), TableShape(blocks=8, columns=576, width=200))
     """
-    return -(-rows * bits // 8) + TAIL
+    packed = -(-rows * bits // 8)
+    blocks = -(-packed // ROW_BYTES)
+    return TableShape(blocks, columns, -(-packed // blocks) + TAIL)
 
 
 def table_bytes(rows: int, columns: int, group: int, bits: int) -> int:
     """Bytes of a packed matrix (rows, columns) with its scales.
 
-    >>> table_bytes(1536, 576, 64, 4) * 8 / (1536 * 576)  # bits a weight: 4, 16 / group, and 64 / rows
-    4.291666666666667
+    >>> table_bytes(1536, 576, 64, 4) * 8 / (1536 * 576)  # 4 bits, 16 / group and 64 / outputs of a block
+    4.416666666666667
     """
-    return columns * table_width(rows, bits) + 2 * rows * -(-columns // group)
+    shape = table_shape(rows, columns, bits)
+    return shape.blocks * columns * shape.width + 2 * rows * -(-columns // group)
 
 
 def pack_table(integers: torch.Tensor, bits: int) -> torch.Tensor:
-    """The table of int8 ``integers`` (out, in): uint8 (in, :func:`table_width`), as the module describes it."""
+    """The table of int8 ``integers`` (out, in): uint8 of :func:`table_shape`, as the module describes it."""
     rows, columns = integers.shape
-    numbers = (integers.t() + (8 if bits == 4 else 0)).contiguous()
+    shape = table_shape(rows, columns, bits)
+    outputs = shape.outputs(bits)
+    padded = nn.functional.pad(integers, (0, 0, 0, shape.blocks * outputs - rows))
+    numbers = padded.view(shape.blocks, outputs, columns).transpose(1, 2)
     if bits == 4:
-        numbers = nn.functional.pad(numbers, (0, rows % 2)).view(torch.uint8)
-        packed = numbers[:, 0::2] | (numbers[:, 1::2] << 4)
+        halves = (numbers + 8).view(torch.uint8)
+        packed = halves[..., 0::2] | (halves[..., 1::2] << 4)
         reading = torch.cat([torch.ones(1).view(torch.uint8), torch.tensor([1.0, -8.0]).half().view(torch.uint8)])
     else:
-        packed = numbers.view(torch.uint8) ^ 128
+        packed = numbers.contiguous().view(torch.uint8) ^ 128
         reading = torch.tensor([1.0, -128.0]).view(torch.uint8)
-    tail = reading.to(packed.device).expand(columns, -1)
-    return torch.cat([packed, tail], dim=1)
+    tail = reading.to(packed.device).expand(shape.blocks, columns, -1)
+    return torch.cat([packed, tail], dim=-1)
 
 
 def unpack_table(table: torch.Tensor, rows: int, bits: int) -> torch.Tensor:
     """The int8 integers (out, in) of a table; the inverse of :func:`pack_table`."""
-    return torch.stack(_places(table, bits), -1).flatten(-2)[:, :rows].sub(_middle(bits)).to(torch.int8).t()
+    packed = table[..., :-TAIL]
+    places = [packed] if bits == 8 else [packed & 15, packed >> 4]
+    numbers = torch.stack(places, -1).flatten(-2).short().sub(_middle(bits)).to(torch.int8)
+    return numbers.transpose(1, 2).reshape(-1, table.shape[1])[:rows]
 
 
 def unpack_weight(table: torch.Tensor, scale: torch.Tensor, group: int, bits: int) -> torch.Tensor:
     """The matrix a table stands for: float32 (out, in), exactly, as an integer times a scale has 18 bits."""
-    steps = scale.float().repeat_interleave(group, dim=0)[: len(table)]
+    steps = scale.float().repeat_interleave(group, dim=0)[: table.shape[1]]
     return unpack_table(table, scale.shape[1], bits).float() * steps.t()
-
-
-def _places(table: torch.Tensor, bits: int) -> list[torch.Tensor]:
-    """The numbers of a table as they are packed, int16: those of even and of odd outputs, or of all."""
-    if bits == 8:
-        return [table[:, :-TAIL].short()]
-    packed = table[:, :-TAIL]
-    return [(packed & 15).short(), (packed >> 4).short()]
 
 
 def _middle(bits: int) -> int:
@@ -175,13 +193,24 @@ def _middle(bits: int) -> int:
 def float_product(
     rows: torch.Tensor, table: torch.Tensor, scale: torch.Tensor, group: int, bits: int
 ) -> torch.Tensor:
-    """``rows @ w.T`` for floats (m, in), unpacking a block of the table at a time: (m, out)."""
+    """``rows @ w.T`` for floats (m, in), unpacking a part of the table at a time: (m, out)."""
+    outputs = (table.shape[2] - TAIL) * 8 // bits
+    scales = scale.to(rows.dtype).split(outputs, dim=1)
+    return torch.cat(
+        [_block_product(rows, block, of, group, bits) for block, of in zip(table, scales, strict=True)], dim=1
+    )
+
+
+def _block_product(
+    rows: torch.Tensor, table: torch.Tensor, scale: torch.Tensor, group: int, bits: int
+) -> torch.Tensor:
+    """The product with one block of outputs (in, width), whose scales are (groups, outputs)."""
     columns, outputs = len(table), scale.shape[1]
     every = 2 if bits == 4 else 1
-    scales = [scale[:, place::every].to(rows.dtype) for place in range(every)]
+    scales = [scale[:, place::every] for place in range(every)]
     sums = [rows.new_zeros(len(rows), part.shape[1]) for part in scales]
     for start, stop in _pieces(columns, group, max(1, BLOCK_ELEMENTS * every // outputs)):
-        numbers = table[start:stop, : -(-outputs // every)]
+        numbers = table[start:stop, :-TAIL]
         places = [numbers & 15, numbers >> 4] if bits == 4 else [numbers]
         of = slice(start // group, -(-stop // group))
         for part, packed, total in zip(scales, places, sums, strict=True):
@@ -222,15 +251,14 @@ def bag_product(
     rows: torch.Tensor, table: torch.Tensor, scale: torch.Tensor, group: int, bits: int
 ) -> torch.Tensor:
     """``rows @ w.T`` for float32 (m, in) by torch's quantized embedding bags: float32 (m, out)."""
-    bags = _bags(rows, group)
-    weights = rows.reshape(-1)
+    bags = _bags(rows, table.shape[0], group)
     if bits == 4:
         sums = torch.ops.quantized.embedding_bag_4bit_rowwise_offsets(
-            table, bags.indices, bags.offsets, False, 0, False, weights, None, False
-        )
+            table.flatten(0, 1), bags.indices, bags.offsets, False, 0, False, bags.weights, None, False
+        )[:, : -2 * (TAIL - 4)]
     else:
-        sums = _byte_bags(table, bags, weights)
-    return _scaled(sums.view(rows.shape[0], bags.count, sums.shape[1]), scale)
+        sums = _byte_bags(table, bags)
+    return _scaled(sums.unflatten(0, (rows.shape[0], table.shape[0], bags.count)), scale)
 
 
 def halves_product(
@@ -240,26 +268,26 @@ def halves_product(
 
     Halves are read as unsigned numbers, upper ones 16 times too large, and put right in the sums.
     """
-    bags = _bags(rows, group)
-    count, weights = rows.shape[0], rows.reshape(-1)
-    lower, upper = (_byte_bags(table & mask, bags, weights) for mask in _masks(table.shape[1]))
-    sums = torch.stack((lower, upper.mul_(1 / 16)), -1).view(count, bags.count, 2 * lower.shape[1])
-    missing = bags.count * bags.size - table.shape[0]
+    bags = _bags(rows, table.shape[0], group)
+    lower, upper = (_byte_bags(table & mask, bags) for mask in _masks(table.shape[2]))
+    sums = torch.stack((lower, upper.mul_(1 / 16)), -1).flatten(-2)
+    missing = bags.count * bags.size - table.shape[1]
     padded = nn.functional.pad(rows, (0, missing)) if missing else rows
-    middle = padded.reshape(count, bags.count, bags.size).sum(-1, keepdim=True)
-    return _scaled(sums.sub_(middle.mul_(_middle(4))), scale)
+    middle = padded.reshape(rows.shape[0], 1, bags.count, bags.size).sum(-1, keepdim=True).mul_(_middle(4))
+    return _scaled(sums.unflatten(0, (rows.shape[0], table.shape[0], bags.count)).sub_(middle), scale)
 
 
 class _Bags(NamedTuple):
-    """``count`` bags of ``size`` table rows for each row of activations, as embedding bags take them."""
+    """``count`` bags of ``size`` table rows for each row of activations and block, as embedding bags take them."""
 
     indices: torch.Tensor
     offsets: torch.Tensor | None
+    weights: torch.Tensor
     count: int
     size: int
 
 
-def _bags(rows: torch.Tensor, group: int) -> _Bags:
+def _bags(rows: torch.Tensor, blocks: int, group: int) -> _Bags:
     """The bags of some rows of activations: one for each group, but several where there is one group only.
 
     Sizes that depend on the number of rows, if there are two or more, are computed by operations, so that what is
@@ -269,25 +297,30 @@ def _bags(rows: torch.Tensor, group: int) -> _Bags:
     # threads divide bags among them
     size = columns // LEAST_BAGS if group >= columns and columns % LEAST_BAGS == 0 else min(group, columns)
     bags = -(-columns // size)
-    indices = _counted(columns)
+    weights = rows.unsqueeze(1).expand(-1, blocks, -1).reshape(-1).contiguous()
+    indices = _counted(blocks * columns)
     if columns % size == 0:
-        indices = indices.view(bags, size)
-        return _Bags(indices if count == 1 else indices.repeat(count, 1), None, bags, size)
-    starts = (torch.arange(count) * columns).unsqueeze(1) + torch.arange(0, columns, size)
-    return _Bags(indices.repeat(count), starts.reshape(-1), bags, size)
+        indices = indices.view(blocks * bags, size)
+        return _Bags(indices if count == 1 else indices.repeat(count, 1), None, weights, bags, size)
+    starts = (torch.arange(count * blocks) * columns).unsqueeze(1) + torch.arange(0, columns, size)
+    return _Bags(indices.repeat(count), starts.reshape(-1), weights, bags, size)
 
 
-def _byte_bags(table: torch.Tensor, bags: _Bags, weights: torch.Tensor) -> torch.Tensor:
+def _byte_bags(table: torch.Tensor, bags: _Bags) -> torch.Tensor:
     sums: torch.Tensor = torch.ops.quantized.embedding_bag_byte_rowwise_offsets(
-        table, bags.indices, bags.offsets, False, 0, False, weights, None, False
+        table.flatten(0, 1), bags.indices, bags.offsets, False, 0, False, bags.weights, None, False
     )
     return sums
 
 
 def _scaled(sums: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
-    """Sums (m, bags, at least out) to products (m, out)."""
-    sums = sums[..., : scale.shape[1]]
-    return sums.sum(1).mul_(scale[0]) if len(scale) == 1 else sums.mul_(scale).sum(1)
+    """Sums (m, blocks, bags, outputs of a block) to products (m, out)."""
+    blocks, outputs = sums.shape[1], sums.shape[3]
+    missing = blocks * outputs - scale.shape[1]
+    padded = nn.functional.pad(scale, (0, missing)) if missing else scale
+    steps = padded.view(-1, blocks, outputs).transpose(0, 1)
+    product = sums.sum(2).mul_(steps[:, 0]) if len(scale) == 1 else sums.mul_(steps).sum(2)
+    return product.flatten(1)[:, : scale.shape[1]]
 
 
 @cache
