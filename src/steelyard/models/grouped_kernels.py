@@ -195,7 +195,8 @@ def float_product(
 ) -> torch.Tensor:
     """``rows @ w.T`` for floats (m, in), unpacking a part of the table at a time: (m, out)."""
     outputs = (table.shape[2] - TAIL) * 8 // bits
-    scales = scale.to(rows.dtype).split(outputs, dim=1)
+    floats = scale.to(rows.dtype)
+    scales = [floats[:, first : first + outputs] for first in range(0, scale.shape[1], outputs)]
     return torch.cat(
         [_block_product(rows, block, of, group, bits) for block, of in zip(table, scales, strict=True)], dim=1
     )
@@ -258,7 +259,7 @@ def bag_product(
         )[:, : -2 * (TAIL - 4)]
     else:
         sums = _byte_bags(table, bags)
-    return _scaled(sums.unflatten(0, (rows.shape[0], table.shape[0], bags.count)), scale)
+    return _scaled(sums.reshape(rows.shape[0], table.shape[0], bags.number, sums.shape[1]), scale)
 
 
 def halves_product(
@@ -271,19 +272,19 @@ def halves_product(
     bags = _bags(rows, table.shape[0], group)
     lower, upper = (_byte_bags(table & mask, bags) for mask in _masks(table.shape[2]))
     sums = torch.stack((lower, upper.mul_(1 / 16)), -1).flatten(-2)
-    missing = bags.count * bags.size - table.shape[1]
+    missing = bags.number * bags.size - table.shape[1]
     padded = nn.functional.pad(rows, (0, missing)) if missing else rows
-    middle = padded.reshape(rows.shape[0], 1, bags.count, bags.size).sum(-1, keepdim=True).mul_(_middle(4))
-    return _scaled(sums.unflatten(0, (rows.shape[0], table.shape[0], bags.count)).sub_(middle), scale)
+    middle = padded.reshape(rows.shape[0], 1, bags.number, bags.size).sum(-1, keepdim=True).mul_(_middle(4))
+    return _scaled(sums.view(rows.shape[0], table.shape[0], bags.number, sums.shape[1]).sub_(middle), scale)
 
 
 class _Bags(NamedTuple):
-    """``count`` bags of ``size`` table rows for each row of activations and block, as embedding bags take them."""
+    """``number`` bags of ``size`` table rows for each row of activations and block, as embedding bags take them."""
 
     indices: torch.Tensor
     offsets: torch.Tensor | None
     weights: torch.Tensor
-    count: int
+    number: int
     size: int
 
 
