@@ -279,7 +279,7 @@ def halves_product(
 
 
 class _Bags(NamedTuple):
-    """``number`` bags of ``size`` table rows for each row of activations and block, as embedding bags take them."""
+    """``number`` bags of ``size`` table rows for each row of activations and block, for embedding bags."""
 
     indices: torch.Tensor
     offsets: torch.Tensor | None
