@@ -251,3 +251,12 @@ def test_what_is_written_is_read_back(
     assert again == system
     assert again.prompt is not None
     assert again.prompt.to_style() == style
+
+
+def test_family_data_is_checked_and_written_back(tmp_path: Path) -> None:
+    text = "model: mine\nfamily: {like: llama, layers_path: transformer.blocks}\n"
+    system = read_system(written(tmp_path, text))
+    assert system.family == {"like": "llama", "layers_path": "transformer.blocks"}
+    assert read_system(write_system(tmp_path / "again.yaml", system)) == system
+    with pytest.raises(InputError, match=r"best\.yaml:2: .*no field 'layer_path'"):
+        read_system(written(tmp_path, "model: mine\nfamily: {like: llama, layer_path: blocks}\n"))

@@ -1,5 +1,7 @@
 """What a layer-wise method learns of a matrix's inputs, accumulated batch by batch.
 
+A method is handed a :class:`Hessian`: what it needs of the inputs, of a size that does not grow with their number.
+
     hessian = Hessian(width=576)
     hessian.add(inputs)                     # (..., 576), as often as there are batches
     hessian.matrix()                        # (576, 576): the mean of x x^T
@@ -82,7 +84,8 @@ def inverse_factor(hessian: torch.Tensor, damping: float) -> torch.Tensor:
     entry, is how an error in column j is best made up for by the columns after it, and 1 / U_jj^2 the price of
     removing column j once those before it are settled. An input that is always 0 counts as one of variance 1.
 
-    Where float32 is not enough, float64 is tried. Raises :class:`ModelError` where the matrix is not positive definite.
+    Where float32 is not enough, float64 is tried. Raises :class:`ModelError` where the matrix is not positive
+    definite.
 
     >>> h = torch.tensor([[2.0, 1.0], [1.0, 2.0]])
     >>> u = inverse_factor(h, 0.0)
@@ -98,7 +101,8 @@ def inverse_factor(hessian: torch.Tensor, damping: float) -> torch.Tensor:
         if not int(failed):
             upper = lower.flip(0, 1)
             identity = torch.eye(len(h), dtype=dtype, device=h.device)
-            return torch.linalg.solve_triangular(upper, identity, upper=True).to(h.dtype)
+            inverse: torch.Tensor = torch.linalg.solve_triangular(upper, identity, upper=True)
+            return inverse.to(h.dtype)
     raise ModelError(
         f"the inputs of a layer of width {len(h)} do not determine its weights even with damping {damping}; "
         "raise damping, or give more calibration text"

@@ -1,9 +1,9 @@
 """Watching what the matrices of a block are called with, while calibration windows run through the block.
 
 A dense layer is watched where it is called. Fused experts are not called one by one: what is routed to each is
-worked out from what their module is called with, by the attributes with which transformers' expert modules describe
-themselves. A pass ends where the last of the watched modules has been reached: watching q, k and v costs a norm, not
-a block.
+worked out from what their module is called with, by the attributes with which transformers' expert modules
+describe themselves. A pass ends where the last of the watched modules has been reached: watching q, k and v costs
+a norm, not a block.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ def observe(
     batches: Iterable[torch.Tensor],
     dtype: torch.dtype = torch.float32,
 ) -> list[Hessian]:
-    """The Hessian of each matrix's inputs over all ``batches`` of hidden states, sent through the block by ``run``.
+    """The Hessian of each matrix's inputs over ``batches`` of hidden states, sent through the block by ``run``.
 
     Matrices that are called with the same tensor get the same object. One of an expert that nothing was routed to
-    has no rows. Raises :class:`ModelError`, naming the layer, for inputs that are not finite, and for a dense layer
-    that is never called.
+    has no rows. Raises :class:`ModelError`, naming the layer, for inputs that are not finite, and for a dense
+    layer that is never called.
     """
     watch = _Watch(matrices, dtype)
     with watch.hooks():
@@ -152,7 +152,9 @@ class _Watch:
             mine = self._hessians[_key(matrix)] = shared.hessian if shared else self._new(matrix)
         others = any(s.hessian is mine and s.module != id(matrix.module) for s in self._seen)
         if (shared.hessian is not mine) if shared else others:
-            raise ModelError(f"{matrix.name} shares its inputs with other layers for some texts and not for others")
+            raise ModelError(
+                f"{matrix.name} shares its inputs with other layers for some texts and not for others"
+            )
         if shared is None:
             mine.add(inputs)
             self._seen.append(_Seen(inputs, inputs._version, mine, id(matrix.module)))

@@ -1,8 +1,8 @@
 """The weight matrices of one block, by family data: what a layer-wise method works on.
 
-Every matrix is seen as (out, in) however it is stored: the weight of a ``Linear``, of GPT-2's transposed ``Conv1D``,
-or one expert's slice of a fused tensor (experts, out, in). Matrices of a block come in stages, in the order in which
-data flows through them: q, k, v, then o, then gate and up, then down.
+Every matrix is seen as (out, in) however it is stored: the weight of a ``Linear``, of GPT-2's transposed
+``Conv1D``, or one expert's slice of a fused tensor (experts, out, in). Matrices of a block come in stages, in the
+order in which data flows through them: q, k, v, then o, then gate and up, then down.
 """
 
 from __future__ import annotations
@@ -151,7 +151,9 @@ def _matrices_of_block(family: Family, layer: nn.Module, prefix: str, block: int
 
 
 def _expert_matrices(experts: nn.Module, prefix: str, block: int) -> list[LayerMatrix]:
-    fused = [(name, p) for name, p in experts.named_parameters(recurse=False) if name in EXPERT_ROLES and p.ndim == 3]
+    fused = [
+        (name, p) for name, p in experts.named_parameters(recurse=False) if name in EXPERT_ROLES and p.ndim == 3
+    ]
     if fused:
         transposed = bool(getattr(experts, "is_transposed", False))
         return [

@@ -8,14 +8,15 @@
 
 Calibration windows go through the first block, whose matrices are solved for the inputs they really get; then the
 *compressed* block's outputs are the inputs of the next. Hidden states between two blocks lie in a file, so that
-memory does not grow with the calibration texts. Most memory beside the model, the new weights and the solver's own:
+memory does not grow with the calibration texts. At most it takes, beside
+the model, the new weights and what the method itself needs:
 
     statistic_bytes          (or one matrix's statistic, 4 in^2 bytes, where that is more)
     + one block's forward pass over ``batch_tokens`` tokens
 
-and on disk twice 4 bytes x tokens x width, and the blocks that are done. After every block its weights and the next
-one's inputs are put on disk; a run that was killed goes on behind the last finished block, and ends with the weights
-that it would have ended with. Its folder, in the model cache, is gone when the walk is through.
+and on disk twice 4 bytes x tokens x width, and the blocks that are done. After every block its weights and the
+next one's inputs are put on disk; a run that was killed goes on behind the last finished block, and ends with the
+weights that it would have ended with. Its folder, in the model cache, is gone when the walk is through.
 """
 
 from __future__ import annotations
@@ -130,7 +131,8 @@ def compress_layers(
     Raises:
         InputError: no calibration text, or less than one window.
         CapabilityError: an architecture without family data, or one that cannot score text.
-        ModelError: inputs that are no numbers, naming the layer; blocks that cannot be run one by one; a full disk.
+        ModelError: inputs that are no numbers, naming the layer; blocks that cannot be run one by one; a full
+        disk.
     """
     if "score" not in model.card.capabilities:
         raise CapabilityError(f"part {part.name!r} needs a model that scores text, but {model.card.name} cannot")
@@ -168,7 +170,9 @@ def solve_weights(
 def calibration_windows(model: OpenWeights, calibration: Texts, walk: Walk) -> torch.Tensor:
     """Token ids (windows, tokens) of the texts; :class:`InputError` where they do not fill one window."""
     if not any(text.strip() for text in calibration):
-        raise InputError("the calibration texts are empty; give some thousand words like those the model will read")
+        raise InputError(
+            "the calibration texts are empty; give some thousand words like those the model will read"
+        )
     window = min(walk.window, model.card.context_length or walk.window)
     ids = token_windows(model.tokenizer, calibration, window=window, tokens=walk.tokens, seed=walk.seed)
     if ids.shape[1] < window:
@@ -218,7 +222,7 @@ def _walk(
 def _entries(
     replay: BlockReplay, batches: Sequence[torch.Tensor], traced: Mapping[int, RecordedBatch]
 ) -> Iterator[torch.Tensor]:
-    """The first block's inputs, batch by batch; what blocks are called with beside them must not depend on texts."""
+    """The first block's inputs, batch by batch; what else blocks are called with must not depend on texts."""
     for ids in batches:
         hidden, arguments = replay.enter(ids)
         if not _same(arguments, traced[len(ids)].arguments[0]):
@@ -261,7 +265,13 @@ def _solve_block(
                 solved.append((matrix, solution.weight))
                 log.append(
                     LayerRecord(
-                        matrix.name, matrix.block, matrix.role, hessian.rows, error, seconds, dict(solution.figures)
+                        matrix.name,
+                        matrix.block,
+                        matrix.role,
+                        hessian.rows,
+                        error,
+                        seconds,
+                        dict(solution.figures),
                     )
                 )
         write_matrices(solved)

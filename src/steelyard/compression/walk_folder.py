@@ -32,8 +32,9 @@ FORMAT = 1
 
 
 def walk_key(model: OpenWeights, part: AppliedPart, calibration: Texts, walk: Mapping[str, Any]) -> str:
-    """What a walk is known by: model, part with its settings, texts, and the walk's own settings."""
-    content = [FORMAT, model.card.fingerprint, part.name, part.settings, fingerprint_texts(calibration), walk]
+    """What a walk is known by: model, where its layers are, part with settings, texts, and the walk's settings."""
+    texts, family = fingerprint_texts(calibration), repr(model.family)
+    content = [FORMAT, model.card.fingerprint, family, part.name, part.settings, texts, walk]
     text = json.dumps(content, sort_keys=True, default=str)
     return f"walk-{part.name}-{hashlib.sha256(text.encode()).hexdigest()[:24]}"
 
@@ -42,8 +43,8 @@ def walk_key(model: OpenWeights, part: AppliedPart, calibration: Texts, walk: Ma
 def walk_folder(key: str) -> Iterator[WalkFolder]:
     """The folder of the walk ``key``, under a lock; gone when the context ends, unless it was cut short.
 
-    A failure of Steelyard's own (inputs that are no numbers, say) leaves nothing either; a full disk leaves what is
-    finished, and is a :class:`ModelError`.
+    A failure of Steelyard's own (inputs that are no numbers, say) leaves nothing either; a full disk leaves what
+    is finished, and is a :class:`ModelError`.
     """
     folder = cache_root() / "walks" / key
     try:
@@ -85,9 +86,7 @@ class WalkFolder:
         there = number == state["blocks"] or (states.is_file() and states.stat().st_size == size)
         return number if there else None
 
-    def begin(
-        self, blocks: int, shape: Sequence[int], dtype: torch.dtype, states: Iterable[torch.Tensor]
-    ) -> None:
+    def begin(self, blocks: int, shape: Sequence[int], dtype: torch.dtype, states: Iterable[torch.Tensor]) -> None:
         """Begin a walk through ``blocks`` blocks with the hidden states (b, tokens, width) in front of the first.
 
         ``shape`` is that of all of them: (windows, tokens, width).
@@ -105,7 +104,7 @@ class WalkFolder:
         log: Sequence[Mapping[str, Any]],
         states: Iterable[torch.Tensor],
     ) -> None:
-        """Block ``number`` is done: its new tensors, its log, and the states it hands on (none behind the last)."""
+        """Block ``number`` is done: its new tensors, its log, and the states it hands on (none from the last)."""
         from safetensors.torch import save_file
 
         partial = self._folder / "partial"
@@ -167,7 +166,7 @@ def _dtype(name: str) -> torch.dtype:
 
 def _fill(file: Any, tensor: torch.Tensor) -> None:
     """Read a tensor's bytes to where they belong, so that it lies as torch aligns its own."""
-    view = memoryview(tensor.flatten().view(torch.uint8).numpy())
+    view = tensor.flatten().view(torch.uint8).numpy().data
     while view:
         count = file.readinto(view)
         if not count:
