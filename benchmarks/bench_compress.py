@@ -5,8 +5,8 @@
 
 The straightforward loop holds the hidden states of all windows and the inputs of every layer of a block, sums
 each layer's Hessian for itself, inverts it, and settles one column after another, each error reaching all later
-columns at once. Both prune 2:4 for the same inputs (all layers of a block for what they get before any is changed),
-so the weights must agree. Columns:
+columns at once. Both prune 2:4 for the same inputs (all layers of a block for what they get before any is
+changed), so the weights must agree. Columns:
 
 - ratio: its seconds over Steelyard's for the whole walk, the median of the rounds and their range;
 - seconds a layer: of Steelyard, and of the loop;
