@@ -16,7 +16,7 @@ from steelyard.evaluation.evaluate import evaluate
 from steelyard.evaluation.question_task import TEXT_METRICS
 from steelyard.evaluation.tasks import open_task
 from steelyard.quantities import memory_bytes
-from steelyard.runs.store import RunStore
+from steelyard.runs.store import RunStore, opened_store
 from steelyard.systems.system_file import write_system
 from steelyard.tuning.candidates import Candidate, checked_weights, grid, parse_weights, styles_of
 from steelyard.tuning.latency import probe_samples, time_pairs
@@ -78,12 +78,8 @@ def tune(
     loaded = open_task(task, metric=settings.metric) if isinstance(task, str | Path) else task
     candidates = candidates_of(names, settings, loaded)
     folder = _writable(Path(out))
-    opened = store if isinstance(store, RunStore) else RunStore.open(store)
-    try:
+    with opened_store(store) as opened:
         return _Tuning(loaded, candidates, settings, limits, opened, progress).run(names, folder)
-    finally:
-        if opened is not store:
-            opened.close()
 
 
 def candidates_of(models: Sequence[str], settings: TuneSettings, task: Task) -> list[Candidate]:
