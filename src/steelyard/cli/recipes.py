@@ -48,7 +48,7 @@ def run(
     file = Path(recipe)
     verb, settings = read_recipe(file)
     settings = {**settings, **(changes or {})}
-    for name in ("task", "calibration"):
+    for name in ("task", "calibration", "docs", "index"):
         if isinstance(settings.get(name), str):
             settings[name] = _beside(file, settings[name])
     folder = Path(out or settings.pop("out", None) or Path("out") / file.stem)
