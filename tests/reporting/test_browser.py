@@ -125,7 +125,7 @@ def test_citations_stand_under_their_answer(open_report: Any, record: dict[str, 
     cite(record, text, [six, also])
     page = open_report(record)
     sample = page.locator("#list .sample").first
-    assert sample.locator("> summary .count").inner_text() == "2 citations"
+    assert sample.locator("> summary .cites").inner_text() == "2 citations"
     sample.locator("> summary").click()
     shown = sample.locator(".sources")
     assert shown.locator(".claim").all_inner_texts() == [text[begin:end]]

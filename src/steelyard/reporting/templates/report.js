@@ -275,7 +275,7 @@
       if (measure.fraction && answer.value > 0 && answer.value < 1) line.append(` (${Math.round(100 * answer.value)}%)`);
       element.append(line);
       const count = answer.cited.reduce((sum, [, citations]) => sum + citations.length, 0);
-      if (count) element.append(make("small", "count", `${count} ${count === 1 ? "citation" : "citations"}`));
+      if (count) element.append(make("small", "cites", `${count} ${count === 1 ? "citation" : "citations"}`));
       return element;
     }
 
