@@ -31,8 +31,8 @@ def evaluate_any(
 ) -> Recorded:
     """Measure ``model`` on a task, a suite or by a measure; arguments as :func:`evaluate_recorded` takes them.
 
-    Several models at once are for measures that compare or combine them; measures of search take index folders
-    instead.
+    Several models at once are for measures that compare or combine them; measures of search take index
+    folders or system files with documents instead.
 
     Returns:
         A :class:`RecordedEvaluation` for a task, a :class:`RecordedSuite` for a suite and a
@@ -55,7 +55,7 @@ def evaluate_any(
             if found.takes == "indexes":
                 folders = [one for one in given if isinstance(one, str)]
                 if len(folders) < len(given):
-                    raise UsageError(f"{found.name} measures index folders, not models; name a folder")
+                    raise UsageError(f"{found.name} measures index folders and system files, not models; name one")
                 return record_measure(folders, found, opened, names=folders)
             systems = [loaded_model(one, on, loading or {}) for one in given]
             names = [_name(one, system) for one, system in zip(given, systems, strict=True)]

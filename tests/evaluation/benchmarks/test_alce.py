@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from passages import Passages
 from steelyard import parts
-from steelyard.contracts import PromptStyle
+from steelyard.contracts import Hit, PromptStyle
 from steelyard.errors import InputError, UsageError
 from steelyard.evaluation.benchmarks.alce.alce import alce
 from steelyard.evaluation.benchmarks.alce.citations import judge_citations, sentences, statements
@@ -20,6 +21,7 @@ from steelyard.evaluation.benchmarks.alce.prompts import filled, head, own_promp
 from steelyard.evaluation.benchmarks.alce.records import HEADER
 from steelyard.evaluation.entailment import Pair
 from steelyard.models.scripted import ScriptedModel
+from steelyard.systems.grounded import grounded
 from steelyard.systems.system import System
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "alce"
@@ -37,6 +39,13 @@ class HoldsAllWords:
     def probabilities(self, pairs: Sequence[Pair]) -> list[float]:
         self.asked += len(pairs)
         return [float(holds(pair.premise, pair.hypothesis)) for pair in pairs]
+
+
+class EverythingRetriever(Passages):
+    """Finds all passages, in their order."""
+
+    def search(self, queries: Sequence[str], k: int = 10) -> list[list[Hit]]:
+        return [list(self.passages.values())[:k] for _ in queries]
 
 
 def holds(premise: str, hypothesis: str) -> bool:
@@ -322,3 +331,24 @@ def test_it_says_what_to_download(monkeypatch: pytest.MonkeyPatch) -> None:
         alce(answering(), judge="self")
     with pytest.raises(UsageError, match="needs the setting 'judge'"):
         parts.validate("alce", {"data": HEADER.folder})
+
+
+def test_a_system_with_documents_is_asked_in_its_own_way() -> None:
+    passages = [
+        Hit("p1", 0.0, "Rain fell.", source="rain.txt"),
+        Hit("p2", 0.0, "The stone was laid in 1377.", source="ulm.txt"),
+    ]
+    asked: list[str] = []
+
+    def answer(prompt: str) -> str:
+        asked.append(prompt)
+        return " The stone was laid in 1377 [2]. Nobody knows.\nMore"
+
+    model = grounded(ScriptedModel(answer, scores=judged), EverythingRetriever(passages), k=2)
+    found = measured(model, way="own", samples=1)
+    assert asked[0].endswith("Question: When was the tower built?\nAnswer:")
+    assert found.items[0].prediction == "The stone was laid in 1377.[2] Nobody knows."
+    assert found.values["citation_recall"].value == 0.5
+    assert found.values["citation_precision"].value == 1.0
+    with pytest.raises(UsageError, match="has none"):
+        measured(answering(), way="own")

@@ -9,7 +9,11 @@ import pytest
 from steelyard.contracts import Hit
 from steelyard.errors import InputError, UsageError
 from steelyard.evaluation.benchmarks.search.judged_queries import read_judged
-from steelyard.evaluation.benchmarks.search.retrieval_metrics import query_values, retrieval_metrics
+from steelyard.evaluation.benchmarks.search.retrieval_metrics import (
+    RerankedSearch,
+    query_values,
+    retrieval_metrics,
+)
 from steelyard.evaluation.recorded_comparison import compare_recorded
 from steelyard.evaluation.significance import permutation_test
 from steelyard.evaluation.verb import evaluate_any
@@ -131,7 +135,37 @@ def test_two_runs_can_be_compared(search_index: Callable[[str], str]) -> None:
 def test_models_are_not_searched(tiny_folder: Path) -> None:
     from steelyard.models.loading import load_model
 
-    with pytest.raises(UsageError, match="measures index folders, not models"):
+    with pytest.raises(UsageError, match="measures index folders and system files, not models"):
         evaluate_any(load_model(str(tiny_folder)), f"retrieval-metrics:data={FIXTURES}")
     with pytest.raises(UsageError, match="takes more than an index"):
         retrieval_metrics(["x.index"], data=str(FIXTURES), retrievers=["lamer"])
+
+
+class Backwards:
+    """Puts hits into the opposite order."""
+
+    def rerank(self, query: str, hits: list[Hit]) -> list[Hit]:
+        return hits[::-1]
+
+
+def test_a_reranker_orders_the_first_candidates() -> None:
+    hits = [Hit(name, 0.0, "") for name in "abcd"]
+    search = RerankedSearch(Found({"q": hits, "one": hits[:1]}), Backwards(), 3)
+    found = search.search(["q", "one", "none"], 4)
+    assert [[hit.id for hit in each] for each in found] == [["c", "b", "a", "d"], ["a"], []]
+    assert [hit.id for hit in search.search(["q"], 1)[0]] == ["c"]
+
+
+def test_a_system_file_is_measured_by_what_it_retrieves(
+    search_index: Callable[[str], str], tmp_path: Path, tiny_folder: Path
+) -> None:
+    folder = search_index("own.index")
+    (tmp_path / "system.yaml").write_text(
+        f"model: {tiny_folder}\nground: {{index: {folder}, retriever: lexical, k: 1}}\nprompt: {{style: plain}}\n"
+    )
+    system = retrieval_metrics([tmp_path / "system.yaml"], data=str(FIXTURES), k=2)
+    alone = retrieval_metrics([folder], data=str(FIXTURES), k=2, retrievers=["lexical"])
+    assert system.values == alone.values
+    (tmp_path / "bare.yaml").write_text(f"model: {tiny_folder}\n")
+    with pytest.raises(UsageError, match="has no documents to search"):
+        retrieval_metrics([tmp_path / "bare.yaml"], data=str(FIXTURES))

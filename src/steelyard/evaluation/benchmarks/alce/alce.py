@@ -64,7 +64,8 @@ def alce(
     Ways to answer: ``vanilla`` shows the first documents in full; ``summary`` and ``snippet`` show shorter forms,
     which the file has or the model writes first, and skip documents that do not help; ``interact`` shows snippets
     and lets the model open up to three documents at a step; ``inline-search`` opens the one closest to key words;
-    ``closed-book`` shows none. A system with a chat style is asked in a conversation; answers are greedy unless
+    ``closed-book`` shows none; ``own`` asks the bare question of a system with documents of its own, whose
+    citations count as its marks. A system with a chat style is asked in a conversation; answers are greedy unless
     ``rerank`` draws several.
 
     Args:
@@ -118,7 +119,7 @@ def alce(
         prompt,
         head(prompt, documents, shorter_of(way), seed),
         documents,
-        style.style == "chat",
+        style,
         open_search(post_hoc or TFIDF),
         LAYOUTS[subset],
         bool(post_hoc),
@@ -173,5 +174,5 @@ def _notes(answers: Sequence[Answered], judge: Entailment, features: str, respon
     elif len(answers) < ENOUGH:
         yield f"MAUVE is meant for thousands of texts; of {len(answers)} it is rough and too high."
     fewer = sum(len(answer.documents) < respondent.documents for answer in answers)
-    if fewer and respondent.way != "closed-book":
+    if fewer and respondent.way not in ("closed-book", "own"):
         yield f"{fewer} of {len(answers)} questions were shown fewer than {respondent.documents} documents."

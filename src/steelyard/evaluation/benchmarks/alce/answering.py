@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from steelyard.contracts import LanguageModel, OpenWeights, Prompt, Sampling
+from steelyard.contracts import LanguageModel, OpenWeights, Prompt, PromptStyle, Sampling
 from steelyard.errors import InputError, ModelError
 from steelyard.evaluation.benchmarks.alce.citations import MARK, Layout
 from steelyard.evaluation.benchmarks.alce.document_search import Search, cite_afterwards
+from steelyard.evaluation.benchmarks.alce.own_answers import own_answers
 from steelyard.evaluation.benchmarks.alce.prompts import (
     PromptText,
     Shorter,
@@ -53,7 +54,7 @@ class Respondent:
         way: How.
         prompt: The texts around the question, and ``head``, the solved examples before it.
         documents: How many documents are shown.
-        chat: Whether the prompt is what a user says, or text to go on with.
+        style: Of a chat style the prompt is what a user says, otherwise text to go on with; ``own`` uses it all.
         search: Who finds the document closest to key words or to a sentence.
         layout: Sentences, or entries of a list.
         post_hoc: Whether sentences without a mark are given one afterwards.
@@ -64,7 +65,7 @@ class Respondent:
     prompt: PromptText
     head: str
     documents: int
-    chat: bool
+    style: PromptStyle
     search: Search
     layout: Layout = "prose"
     post_hoc: bool = False
@@ -85,6 +86,9 @@ class Respondent:
 
         Afterwards the documents are those shown, or without any all of the question's.
         """
+        if self.way == "own":
+            found = own_answers(self.model, self.style, [item.question for item in items], sampling)
+            return [Answered(first_line(text), passages) for text, passages in found]
         documents = self.shown(items)
         prompts = [
             self.head + filled(self.prompt, item.question, [shown_as(one, shorter_of(self.way)) for one in each])
@@ -118,7 +122,7 @@ class Respondent:
             for j, one in enumerate(item.documents[: self.documents])
             if getattr(one, shorter) is None
         ]
-        prompts = [message(shortening(items[i], items[i].documents[j], shorter), self.chat) for i, j in missing]
+        prompts = [message(shortening(items[i], items[i].documents[j], shorter), self._chat) for i, j in missing]
         self._check_lengths(prompts, SHORT)
         made = self.model.generate(prompts, Sampling(max_tokens=SHORT)) if prompts else []
         texts = {place: one.text.strip() for place, one in zip(missing, made, strict=True)}
@@ -132,16 +136,20 @@ class Respondent:
         ]
 
     @property
+    def _chat(self) -> bool:
+        return self.style.style == "chat"
+
+    @property
     def longest(self) -> int:
         """Tokens of an answer: :data:`LONGEST`, or a quarter of the model's context where that is less."""
         length = self.model.card.context_length
         return LONGEST if length is None else min(LONGEST, length // 4)
 
     def _generated(self, prompts: Sequence[str], sampling: Sampling) -> list[str]:
-        asked = [message(prompt, self.chat) for prompt in prompts]
+        asked = [message(prompt, self._chat) for prompt in prompts]
         self._check_lengths(asked, sampling.max_tokens)
         # a conversation may begin its answer on a new line; text to go on with ends at its first line
-        stop = () if self.chat else ("\n",)
+        stop = () if self._chat else ("\n",)
         found = self.model.generate(asked, replace(sampling, stop=stop))
         if any(one.finish_reason == "error" for one in found):
             raise ModelError(f"alce: model {self.model.card.name!r} failed to answer a question")

@@ -16,7 +16,7 @@ from steelyard.errors import InputError, UsageError
 from steelyard.evaluation.benchmarks.alce.citations import Layout
 from steelyard.evaluation.benchmarks.alce.records import Item, Source
 
-Way: TypeAlias = Literal["vanilla", "summary", "snippet", "interact", "inline-search", "closed-book"]
+Way: TypeAlias = Literal["vanilla", "summary", "snippet", "interact", "inline-search", "closed-book", "own"]
 Shorter: TypeAlias = Literal["summary", "snippet"]
 
 SHOTS = 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -12,16 +13,21 @@ from typing import Any, TypeAlias
 from pydantic import PositiveInt
 
 from steelyard import parts
-from steelyard.contracts import Hit, Interval, Marks, Result, Retriever
+from steelyard.contracts import Hit, Interval, Marks, Reranker, Result, Retriever
 from steelyard.errors import InputError, UsageError
 from steelyard.evaluation.benchmarks.search.judged_queries import JudgedQueries, read_judged
 from steelyard.evaluation.compare import Comparison, compare
+from steelyard.evaluation.evaluate import unwrapped
 from steelyard.evaluation.measurement import Cell, MeasuredItem, Measurement, Table
 from steelyard.evaluation.significance import holm
 from steelyard.evaluation.statistics import mean_interval
 from steelyard.parts import part
 from steelyard.retrieval.index.document_index import DocumentIndex
 from steelyard.retrieval.index.settings import SearchOptions
+from steelyard.retrieval.remembered import reranked
+from steelyard.systems.grounded import GroundedModel
+from steelyard.systems.loading import load
+from steelyard.systems.system_file import SUFFIXES
 
 Values: TypeAlias = dict[str, dict[str, float]]
 """By query, the value of every metric."""
@@ -62,7 +68,8 @@ def retrieval_metrics(
     say so.
 
     Args:
-        indexes: Index folders, or retrievers.
+        indexes: Index folders, system files with documents (the order is then that of the system's retriever, with
+            its candidates as its reranker puts them), or retrievers.
         data: A folder in BEIR's layout with queries.jsonl and qrels.tsv (or qrels/test.tsv).
         queries: A file of queries, in its place.
         qrels: A file of judgements, BEIR's table or TREC's four columns, in its place.
@@ -155,13 +162,16 @@ def _named(indexes: Sequence[str | Path | Retriever], uses: Sequence[str]) -> di
         if not isinstance(index, str | Path):
             named[f"retriever {number}"] = index
             continue
+        if str(index).lower().endswith(SUFFIXES):
+            named[str(index)] = system_search(index)
+            continue
         for use in uses:
             label = (
                 use if len(indexes) == 1 else f"{Path(index).name}, {use}" if len(uses) > 1 else Path(index).name
             )
             named[label if label not in named else f"{index}, {use}"] = open_retriever(index, use)
     if not named:
-        raise UsageError("retrieval-metrics: give an index folder")
+        raise UsageError("retrieval-metrics: give an index folder or a system file")
     return named
 
 
@@ -181,6 +191,48 @@ def open_retriever(index: str | Path, use: str = AUTO) -> Retriever:
     if isinstance(made, DocumentIndex) and "phrases" not in settings:
         return DocumentIndex(index, options=dataclasses.replace(made.options, phrases=False))
     return made
+
+
+@dataclass(frozen=True)
+class RerankedSearch:
+    """A retriever whose first ``candidates`` hits are put into a reranker's order; the others follow."""
+
+    retriever: Retriever
+    reranker: Reranker
+    candidates: int
+
+    def add(self, documents: Sequence[Hit]) -> None:
+        """Add to the retriever underneath."""
+        self.retriever.add(documents)
+
+    def delete(self, ids: Sequence[str]) -> None:
+        """Delete from the retriever underneath."""
+        self.retriever.delete(ids)
+
+    def search(self, queries: Sequence[str], k: int = 10) -> list[list[Hit]]:
+        """``k`` hits for each query."""
+        found = self.retriever.search(queries, max(k, self.candidates))
+        several = [i for i, hits in enumerate(found) if len(hits) > 1]
+        best = reranked(
+            self.reranker, [queries[i] for i in several], [found[i][: self.candidates] for i in several]
+        )
+        for i, hits in zip(several, best, strict=True):
+            found[i] = [*hits, *found[i][self.candidates :]]
+        return [hits[:k] for hits in found]
+
+
+def system_search(file: str | Path) -> Retriever:
+    """What a system file's documents are searched with.
+
+    Raises:
+        UsageError: The system has no documents.
+    """
+    system = unwrapped(load(file))[0]
+    if not isinstance(system, GroundedModel):
+        raise UsageError(f"{file}: has no documents to search; give it a section `ground`")
+    if system.reranker is None:
+        return system.retriever
+    return RerankedSearch(system.retriever, system.reranker, system.settings.candidates)
 
 
 def _documents(found: Sequence[Sequence[Hit]], judged: JudgedQueries, document: str) -> dict[str, list[str]]:
