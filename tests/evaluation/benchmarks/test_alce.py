@@ -350,5 +350,9 @@ def test_a_system_with_documents_is_asked_in_its_own_way() -> None:
     assert found.items[0].prediction == "The stone was laid in 1377.[2] Nobody knows."
     assert found.values["citation_recall"].value == 0.5
     assert found.values["citation_precision"].value == 1.0
-    with pytest.raises(UsageError, match="has none"):
+    with pytest.raises(UsageError, match="has no documents of its own"):
         measured(answering(), way="own")
+    with pytest.raises(UsageError, match="has documents of its own; ask it with way=own"):
+        measured(model)
+    with pytest.raises(UsageError, match="leave prompts out"):
+        measured(model, way="own", prompts="asqa_default.json")

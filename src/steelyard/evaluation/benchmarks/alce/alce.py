@@ -8,6 +8,7 @@ from pathlib import Path
 from pydantic import PositiveInt
 
 from steelyard.contracts import LanguageModel, Sampling
+from steelyard.errors import UsageError
 from steelyard.evaluation.benchmarks.alce.answering import Answered, Respondent, best_of
 from steelyard.evaluation.benchmarks.alce.citations import MARK
 from steelyard.evaluation.benchmarks.alce.document_search import TFIDF, open_search
@@ -18,6 +19,7 @@ from steelyard.evaluation.entailment import ClassifierEntailment, Entailment, op
 from steelyard.evaluation.evaluate import unwrapped
 from steelyard.evaluation.measurement import MeasuredItem, Measurement
 from steelyard.parts import part
+from steelyard.systems.grounded import GroundedModel
 from steelyard.systems.loading import load
 
 NAME = "alce"
@@ -111,6 +113,7 @@ def alce(
     """
     items = read_items(subset, data)[:samples]
     asked, style = unwrapped(model)
+    _check_way(asked, way, prompts)
     deciding = open_entailment(judge, asked)
     prompt = read_prompt(Path(prompts)) if prompts else own_prompt(way, LAYOUTS[subset])
     respondent = Respondent(
@@ -141,6 +144,17 @@ def alce(
             for item, answer, own in zip(items, answers, marks, strict=True)
         ),
     )
+
+
+def _check_way(model: LanguageModel, way: Way, prompts: str) -> None:
+    if way == "own" and prompts:
+        raise UsageError("alce: way=own asks the bare question; leave prompts out")
+    if isinstance(model, GroundedModel) != (way == "own"):
+        has = "has" if way != "own" else "has no"
+        remedy = (
+            "ask it with way=own" if way != "own" else "give its file a section `ground`, or choose another way"
+        )
+        raise UsageError(f"alce: {model.card.name} {has} documents of its own; {remedy}")
 
 
 def _answers(

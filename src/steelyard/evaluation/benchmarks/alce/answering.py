@@ -86,9 +86,14 @@ class Respondent:
 
         Afterwards the documents are those shown, or without any all of the question's.
         """
-        if self.way == "own":
-            found = own_answers(self.model, self.style, [item.question for item in items], sampling)
-            return [Answered(first_line(text), passages) for text, passages in found]
+        found = self._own(items, sampling) if self.way == "own" else self._asked(items, sampling)
+        return [self._cited(item, one) for item, one in zip(items, found, strict=True)] if self.post_hoc else found
+
+    def _own(self, items: Sequence[Item], sampling: Sampling) -> list[Answered]:
+        found = own_answers(self.model, self.style, [item.question for item in items], sampling)
+        return [Answered(first_line(text), passages) for text, passages in found]
+
+    def _asked(self, items: Sequence[Item], sampling: Sampling) -> list[Answered]:
         documents = self.shown(items)
         prompts = [
             self.head + filled(self.prompt, item.question, [shown_as(one, shorter_of(self.way)) for one in each])
@@ -98,12 +103,7 @@ class Respondent:
             texts = self._in_steps(prompts, documents, sampling)
         else:
             texts = self._generated(prompts, sampling)
-        answers = [Answered(first_line(text), each) for text, each in zip(texts, documents, strict=True)]
-        return (
-            [self._cited(item, one) for item, one in zip(items, answers, strict=True)]
-            if self.post_hoc
-            else answers
-        )
+        return [Answered(first_line(text), each) for text, each in zip(texts, documents, strict=True)]
 
     def _cited(self, item: Item, answer: Answered) -> Answered:
         documents = answer.documents or item.documents

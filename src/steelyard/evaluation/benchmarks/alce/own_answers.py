@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from steelyard.contracts import Generation, LanguageModel, PromptStyle, Sampling
 from steelyard.errors import UsageError
@@ -20,23 +21,15 @@ def own_answers(
         UsageError: The model has no documents of its own.
     """
     if not isinstance(model, GroundedModel):
-        raise UsageError(
-            f"alce: way=own asks a system with documents (ground: in its file), {model.card.name} has none"
-        )
+        raise UsageError(f"alce: {model.card.name} has no documents of its own")
     shots = style.examples[: style.shots or None]
     prompts = [render(style, question, shots) for question in questions]
-    stopped = Sampling(
-        max_tokens=sampling.max_tokens,
-        temperature=sampling.temperature,
-        seed=sampling.seed,
-        stop=stop_strings(style),
-    )
     return [
         (
             marked(answer.generation),
             tuple(Source(str(hit.metadata.get("title", hit.source)), hit.text) for hit in answer.passages),
         )
-        for answer in model.answers(prompts, stopped)
+        for answer in model.answers(prompts, replace(sampling, stop=stop_strings(style)))
     ]
 
 
