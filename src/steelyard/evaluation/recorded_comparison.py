@@ -146,7 +146,7 @@ def _stored(store: RunStore, run: str) -> Side:
     if record.status != "done":
         raise UsageError(f"run {record.id} is {record.status}; only finished runs can be compared")
     if summary.get("kind") == "measure":
-        return measured_side(record.id, summary, label)
+        return _measured_side(record.id, summary, label)
     keys: Mapping[str, ResultKey] = store.keys(record.id)
     if not keys:
         raise UsageError(f"run {record.id} kept no samples, so that it cannot be compared sample by sample")
@@ -169,7 +169,7 @@ def _stored(store: RunStore, run: str) -> Side:
     return Side(name, list(results.values()), {f: facts.get(f) for f in SYSTEM_FACTS}, shown, samples)
 
 
-def measured_side(run: str, summary: Mapping[str, Any], label: str) -> Side:
+def _measured_side(run: str, summary: Mapping[str, Any], label: str) -> Side:
     """One system of a measure's run, its items as the samples."""
     items = summary["measurement"].get("items") or ()
     if not items:

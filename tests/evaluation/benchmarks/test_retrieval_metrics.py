@@ -105,6 +105,8 @@ def test_documents_that_cannot_be_told_are_an_error() -> None:
         retrieval_metrics([stray], data=str(FIXTURES))
     with pytest.raises(UsageError, match="data=FOLDER"):
         retrieval_metrics([stray])
+    with pytest.raises(UsageError, match="depth=5 passages are fewer"):
+        retrieval_metrics([stray], data=str(FIXTURES), depth=5)
 
 
 @pytest.fixture

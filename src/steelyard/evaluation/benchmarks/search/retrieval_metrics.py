@@ -32,7 +32,7 @@ from steelyard.systems.system_file import SUFFIXES
 Values: TypeAlias = dict[str, dict[str, float]]
 """By query, the value of every metric."""
 AUTO = "auto"
-SHARED = 0.05
+ALPHA = 0.05
 """A difference is called one where Holm's p-value is at most this."""
 
 
@@ -82,7 +82,7 @@ def retrieval_metrics(
             that names a judged document.
 
     Raises:
-        UsageError: No queries or judgements are named, or an unknown retriever.
+        UsageError: No queries or judgements are named, an unknown retriever, or ``depth`` below ``k``.
         InputError: They are damaged, no index is there, or no passage found can be told to be a judged document.
 
     Source:
@@ -97,8 +97,10 @@ def retrieval_metrics(
         >>> found = retrieval_metrics(["cran.index"], data="cranfield", retrievers=["lexical"])  # doctest: +SKIP
         >>> found.values["ndcg@10"]                                                              # doctest: +SKIP
     """
+    if depth < k:
+        raise UsageError(f"retrieval-metrics: depth={depth} passages are fewer than the k={k} that are looked at")
     judged = read_judged(data, queries, qrels)
-    named = _named(indexes, retrievers or [AUTO])
+    named = _named(indexes, list(dict.fromkeys(retrievers or [AUTO])))
     texts = list(judged.texts.values())
     found = {name: one.search(texts, depth) for name, one in named.items()}
     ranked = {name: _documents(hits, judged, document) for name, hits in found.items()}
@@ -313,7 +315,7 @@ def _notes(
     if judged.unjudged:
         yield f"{judged.unjudged} queries have no relevant document and were left out."
     for a, b, one, p in pairs:
-        if p <= SHARED:
+        if p <= ALPHA:
             better, worse = (a, b) if one.difference.value > 0 else (b, a)
             yield f"{better} ranks better than {worse} (p = {p:.3g} by Holm's correction)."
         else:
