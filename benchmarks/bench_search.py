@@ -1,15 +1,15 @@
 """Search by words and by vectors: Steelyard's index against bm25s, tantivy and usearch, on Zipfian passages.
 
-    python benchmarks/bench_search.py [--passages 100000 1000000] [--queries 200] [--rounds 5] [--vectors 20000]
-                                      [--peers bm25s tantivy] [--write]
+    python benchmarks/bench_search.py                                              # minutes: 100,000 passages
+    python benchmarks/bench_search.py --passages 1000000 --rounds 3 --vectors 0    # some seven minutes
 
 All sides index the same passages of some sixty words drawn by Zipf's law and answer the same queries of two to six
 words in turns, in one process and one thread, and hand over ids and texts. Every round asks other queries, so that
-nobody answers from what was kept of the last. Printed are the median ratios of times and the share of results that
-both return: tantivy's BM25 rounds lengths, bm25s computes in single precision, and passages of equal score may be
-exchanged at the end. Build times include writing to disk. Opening and memory are those of a process of their own that
-opens the index, file cache warm, and answers the queries of one round; memory is what it has allocated by then, without
-files that are mapped and, for bm25s, without the texts.
+nobody answers from what was kept of the last. Printed are the median ratios of times and the share of results
+that both return: tantivy's BM25 rounds lengths, bm25s computes in single precision, and passages of equal score
+may be exchanged at the end. Build times include writing to disk. Opening and memory are those of a process of its
+own that opens the index, file cache warm, and answers the queries of one round; memory is what it has allocated by
+then, without files that are mapped and, for bm25s, without the texts.
 """
 
 from __future__ import annotations
@@ -63,20 +63,18 @@ def main() -> None:
     parser.add_argument("--vectors", type=int, default=20_000, help="0 leaves vectors out")
     parser.add_argument("--peers", nargs="+", choices=list(PEERS), default=list(PEERS))
     parser.add_argument("--write", action="store_true", help="put the tables into README.md")
-    parser.add_argument(
-        "--alone", nargs=2, help=argparse.SUPPRESS
-    )  # a side and its folder: see opening_and_memory
+    parser.add_argument("--alone", nargs=2, help=argparse.SUPPRESS)  # a side and its folder: see facts
     chosen = parser.parse_args()
     if chosen.alone:
         alone(*chosen.alone)
         return
-    with section("bench_search", write=chosen.write):
-        for count in chosen.passages:
-            with tempfile.TemporaryDirectory() as folder:
-                words(Path(folder), count, chosen.queries, chosen.rounds, chosen.peers)
-        if chosen.vectors:
-            with tempfile.TemporaryDirectory() as folder:
-                vectors(Path(folder), chosen.vectors, chosen.queries, chosen.rounds)
+    for count in chosen.passages:
+        name = f"bench_search {count}"
+        with section(name, write=chosen.write), tempfile.TemporaryDirectory() as folder:
+            words(Path(folder), count, chosen.queries, chosen.rounds, chosen.peers)
+    if chosen.vectors:
+        with section("bench_search vectors", write=chosen.write), tempfile.TemporaryDirectory() as folder:
+            vectors(Path(folder), chosen.vectors, chosen.queries, chosen.rounds)
 
 
 def zipfian(count: int, low: int, high: int, seed: int) -> list[str]:

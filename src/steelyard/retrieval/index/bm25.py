@@ -68,8 +68,8 @@ def best_rows(
     2. Lists are added up, those of the highest possible contributions first, until the ones left could not lift a
        passage that is in none so far up to the k-th best; these are only looked up for passages still in the race
        (MaxScore).
-    3. All this is done in single precision, with its rounding allowed for. The few passages that are left get their
-       scores in double precision.
+    3. All this is done in single precision, with its rounding allowed for. The few passages that are left get
+       their scores in double precision.
 
     The result is exact, whatever is skipped. Passages that score less than ``floor`` may be left out.
 

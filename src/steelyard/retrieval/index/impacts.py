@@ -49,8 +49,8 @@ class Impacts:
     terms are computed when first asked for and then kept, since most queries hold one; all others anew each time.
 
     Relations:
-        bm25s computes the impacts of all postings when it indexes ("BM25S: Orders of magnitude faster lexical search
-        via eager sparse scoring", 2024).
+        bm25s computes the impacts of all postings when it indexes ("BM25S: Orders of magnitude faster lexical
+        search via eager sparse scoring", 2024).
     """
 
     def __init__(self, postings: Postings, norm: NDArray[np.float64]) -> None:

@@ -18,9 +18,9 @@ from steelyard.retrieval.served.served_writer import open_served_writer
 class ServedIndex(SearchableIndex):
     """A retriever whose passages lie in PostgreSQL; any number of processes on any machines may search and write.
 
-    Searching is that of :class:`~steelyard.retrieval.index.document_index.DocumentIndex`, with the same scores: BM25
-    over the same terms, inner products of the same vectors (pgvector; exact below ``approximate_from`` passages,
-    through an HNSW graph above), the same fusion and filters. A search sees one state as a whole.
+    Searching is that of :class:`~steelyard.retrieval.index.document_index.DocumentIndex`, with the same scores:
+    BM25 over the same terms, inner products of the same vectors (pgvector; exact below ``approximate_from``
+    passages, through an HNSW graph above), the same fusion and filters. A search sees one state as a whole.
 
     Args:
         url: ``postgresql://user:password@host:port/database?index=name``; see :class:`ServedPlace`.

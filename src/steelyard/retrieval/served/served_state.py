@@ -33,9 +33,9 @@ WITH held AS MATERIALIZED (
     FROM unnest(%(terms)s::text[], %(asked)s::float8[]) AS a(term, asked)
     JOIN (SELECT term, count(*)::float8 AS holding FROM held GROUP BY term) AS h USING (term)
 )
-SELECT passage,
-       sum(weight * uses / (uses + %(k1)s::float8 * (1 - %(b)s::float8 + %(b)s::float8 * held.length / %(average)s)))
-           AS score
+SELECT passage, round(1e10 * sum(
+    weight * uses / (uses + %(k1)s::float8 * (1 - %(b)s::float8 + %(b)s::float8 * held.length / %(average)s))
+)) / 1e10 AS score
 FROM held JOIN weights USING (term) {condition}
 GROUP BY passage ORDER BY score DESC, passage LIMIT %(k)s"""
 _DENSE = """
@@ -47,7 +47,8 @@ class ServedState:
     """One moment of an index, within a transaction.
 
     BM25 is Lucene's formula over our own terms, as in the embedded index, and not PostgreSQL's full-text rank:
-    scores are equal to 1e-9. All postings of a query's terms are read.
+    scores are equal to 1e-9. They are rounded to 1e-10, since sums in another order differ by less and equal
+    passages would come in any order. All postings of a query's terms are read.
     """
 
     def __init__(self, connection: Connection, facts: Facts) -> None:

@@ -131,8 +131,9 @@ class ServedWriter:
         sources = list(self._gone_sources)
         row = run(
             connection,
-            "WITH gone AS (DELETE FROM passages WHERE id = ANY(%(ids)s::text[]) OR source = ANY(%(sources)s::text[])"
-            " RETURNING length) SELECT count(*) AS passages, coalesce(sum(length), 0) AS terms FROM gone",
+            "WITH gone AS (DELETE FROM passages"
+            " WHERE id = ANY(%(ids)s::text[]) OR source = ANY(%(sources)s::text[]) RETURNING length)"
+            " SELECT count(*) AS passages, coalesce(sum(length), 0) AS terms FROM gone",
             ids=ids,
             sources=sources,
         ).one()
