@@ -19,7 +19,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 
@@ -34,6 +34,9 @@ from steelyard.models.recorded_step import STEPS_BEFORE
 
 ROOT = Path(__file__).resolve().parent.parent
 BASELINE = "transformers float32"
+WARMING = 8
+"""Prompts that every side answers before the first turn that counts."""
+Sides: TypeAlias = dict[str, Callable[[Sequence[str]], list[str]]]
 
 
 def natural_prompts(folder: Path, count: int) -> list[str]:
@@ -97,6 +100,12 @@ def llama_cpp_models(folder: Path) -> dict[str, Any]:
     return loaded
 
 
+def llama_cpp(peer: Any, tokenizer: Any, prompts: Sequence[str], new: int) -> list[str]:
+    """The same from llama.cpp, all prompts in parallel."""
+    written = peer.generate([tokenizer(prompt).input_ids for prompt in prompts], new)
+    return [tokenizer.decode(answer) for answer in written]
+
+
 def best_batch(module: Any, tokenizer: Any, prompts: Sequence[str], new: int, sizes: Sequence[int]) -> int:
     """The batch size with which transformers is fastest here."""
     if len(sizes) == 1:
@@ -108,14 +117,16 @@ def best_batch(module: Any, tokenizer: Any, prompts: Sequence[str], new: int, si
     return min(taken, key=taken.__getitem__)
 
 
-def table(title: str, sides: dict[str, Callable[[], Any]], rounds: int, tokens: int) -> None:
-    """Let all sides take turns and print a Markdown table of medians and of ratios over transformers."""
+def table(title: str, sides: Sides, prompts: Sequence[str], rounds: int, new: int) -> dict[str, list[str]]:
+    """Let all sides take turns, print a Markdown table of medians and of ratios over transformers; the answers."""
     times: dict[str, list[float]] = {name: [] for name in sides}
-    for turn in range(rounds + 1):
+    answers: dict[str, list[str]] = {}
+    for work in sides.values():
+        work(prompts[:WARMING])
+    for _ in range(rounds):
         for name, work in sides.items():
-            taken = seconds(work)
-            if turn:  # the first one warms up
-                times[name].append(taken)
+            times[name].append(seconds(lambda name=name, work=work: answers.update({name: work(prompts)})))
+    tokens = new * len(prompts)
     print(
         f"\n### {title}\n\n| system | tokens/s | over transformers | from | to |\n| --- | --- | --- | --- | --- |"
     )
@@ -128,6 +139,7 @@ def table(title: str, sides: dict[str, Callable[[], Any]], rounds: int, tokens: 
             ratios = [b / a for a, b in zip(times[ours], times[theirs], strict=True)]
             spread = f"from {min(ratios):.2f} to {max(ratios):.2f}"
             print(f"\n{ours} over {theirs}: {statistics.median(ratios):.2f} ({spread})")
+    return answers
 
 
 def main() -> None:
@@ -150,18 +162,18 @@ def measure(arguments: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as folder:
         peers = llama_cpp_models(Path(folder))
         for title, chosen in ((f"{len(prompts)} prompts", prompts), ("one prompt", prompts[:1])):
-            ids = [tokenizer(prompt).input_ids for prompt in chosen]
             sizes = [size for size in arguments.batches if size <= len(chosen)] or [len(chosen)]
             size = best_batch(module, tokenizer, chosen, new, sizes)
-            sides: dict[str, Callable[[], Any]] = {
-                BASELINE: partial(transformers, module, tokenizer, chosen, new, size),
-                "steelyard float32": partial(steelyard, model, chosen, new),
-                "steelyard int8": partial(steelyard, small, chosen, new),
-            } | {name: partial(peer.generate, ids, new) for name, peer in peers.items()}
+            sides: Sides = {
+                BASELINE: partial(transformers, module, tokenizer, new=new, batch=size),
+                "steelyard float32": partial(steelyard, model, new=new),
+                "steelyard int8": partial(steelyard, small, new=new),
+            } | {name: partial(llama_cpp, peer, tokenizer, new=new) for name, peer in peers.items()}
             for ours in (model, small):  # until the step is recorded, as in longer use
                 ours.generate(chosen[:1], Sampling(max_tokens=STEPS_BEFORE + 8))
-            table(f"{title}, transformers in batches of {size}", sides, arguments.rounds, new * len(chosen))
-            same = zip(sides[BASELINE](), sides["steelyard float32"](), strict=True)
+            named = f"{title}, transformers in batches of {size}"
+            answers = table(named, sides, chosen, arguments.rounds, new)
+            same = zip(answers[BASELINE], answers["steelyard float32"], strict=True)
             equal = sum(a == b for a, b in same)
             print(f"\nsteelyard float32 writes what transformers writes: {equal} of {len(chosen)}", flush=True)
 
@@ -174,7 +186,7 @@ def parsed() -> argparse.Namespace:
     )
     parser.add_argument("--prompts", type=int, default=64, help="prompts that are answered together")
     parser.add_argument("--new", type=int, default=64, help="new tokens each")
-    parser.add_argument("--rounds", type=int, default=3, help="rounds that count, after one that warms up")
+    parser.add_argument("--rounds", type=int, default=3, help="turns that each side takes")
     parser.add_argument("--batches", type=int, nargs="+", default=[8, 16, 32, 64], help="sizes transformers tries")
     parser.add_argument("--write", action="store_true", help="put the tables into README.md")
     return parser.parse_args()

@@ -28,11 +28,13 @@ if TYPE_CHECKING:
     from steelyard.retrieval.verb import index as index
     from steelyard.retrieval.verb import search as search
     from steelyard.serving.server import serve as serve
+    from steelyard.systems.ask import ask as ask
     from steelyard.systems.loading import load as load
     from steelyard.tuning.tune import tune as tune
 
 __version__ = "0.1.0"
 __all__ = [
+    "ask",
     "compare",
     "compress",
     "eval",
@@ -48,6 +50,7 @@ __all__ = [
 ]
 
 _VERBS = {
+    "ask": "steelyard.systems.ask:ask",
     "compare": "steelyard.evaluation.recorded_comparison:compare_recorded",
     "compress": "steelyard.compression.verb:compress",
     "eval": "steelyard.evaluation.verb:evaluate_any",

@@ -109,9 +109,30 @@ FinishReason: TypeAlias = Literal["stop", "length", "error"]
 
 
 @dataclass(frozen=True, slots=True)
+class Citation:
+    """Where a claim of an answer comes from: ``answer.text[answer_start:answer_end]`` rests on ``quote``.
+
+    ``quote`` stands verbatim in the passage ``id`` and, where the passage knows its place, at ``start:end``
+    (characters) of ``source``. ``marker`` is the passage's number among those shown, from 1; ``support`` the share
+    of the claim's words that the quote holds, from 0 to 1; ``metadata`` (page, section) the passage's.
+    """
+
+    marker: int
+    id: str
+    source: str
+    start: int
+    end: int
+    quote: str
+    answer_start: int
+    answer_end: int
+    support: float = 0.0
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Generation:
     """Text that continues a prompt. In a stream each record carries only what is new; the last one carries
-    ``finish_reason`` and the whole ``usage``.
+    ``finish_reason``, the whole ``usage`` and the ``citations``, which a grounded model gives.
     """
 
     text: str
@@ -121,6 +142,7 @@ class Generation:
     usage: Usage = Usage()
     token_logprobs: tuple[float, ...] = ()
     top: tuple[Mapping[str, float], ...] = ()
+    citations: tuple[Citation, ...] = ()
 
 
 Capability: TypeAlias = Literal["score", "generate", "chat", "logprobs", "embed", "hidden", "weights"]
@@ -320,28 +342,22 @@ class Interval(NamedTuple):
 
 @runtime_checkable
 class Task(Protocol):
-    """Examples, how to ask them, and how to grade the answers."""
+    """Examples, how to ask them, and how to grade the answers.
+
+    ``source`` is how a command line names it; ``fingerprint`` a content hash of samples and grading rules (prompt
+    styles are keyed apart); ``metric`` ranks systems, such as ``"accuracy"``.
+    """
 
     @property
-    def name(self) -> str:
-        """What reports call it."""
-
+    def name(self) -> str: ...
     @property
-    def source(self) -> str:
-        """How a command line names it: a file, or a benchmark with its settings."""
-
+    def source(self) -> str: ...
     @property
-    def fingerprint(self) -> str:
-        """Content hash of samples and grading rules; the prompt style is keyed apart."""
-
+    def fingerprint(self) -> str: ...
     @property
-    def metric(self) -> str:
-        """The metric that ranks systems, such as ``"accuracy"``."""
-        ...
-
+    def metric(self) -> str: ...
     @property
-    def higher_is_better(self) -> bool:
-        """Whether more of the metric is better."""
+    def higher_is_better(self) -> bool: ...
 
     def samples(self) -> Sequence[Sample]:
         """What is measured, in a fixed order."""

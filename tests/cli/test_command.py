@@ -12,7 +12,7 @@ import pytest
 import steelyard
 
 VERBS = (
-    *("pull", "tune", "eval", "compare", "rank", "compress", "index", "search"),
+    *("pull", "tune", "eval", "compare", "rank", "compress", "index", "search", "ask"),
     *("report", "serve", "parts", "run"),
 )
 COMMAND = [sys.executable, "-c", "from steelyard.cli.main import main; main()"]

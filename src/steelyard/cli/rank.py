@@ -19,8 +19,8 @@ def command(
         str,
         typer.Option(
             "--by",
-            help="gold, a metric, or a ranking: bradley-terry, elo, triplet-ranking, pico-peer-review, "
-            "peer-rank-discussion (with settings as NAME:setting=value).",
+            help="gold, a metric, or a ranking such as bradley-terry or NAME:setting=value; "
+            "`steelyard parts --kind ranking` lists them.",
         ),
     ] = "gold",
     judge: Annotated[
@@ -31,6 +31,9 @@ def command(
         Path | None,
         typer.Option(help="Pairs with human preferences: each judge's agreement with them is measured first."),
     ] = None,
+    references: Annotated[
+        bool, typer.Option("--references", help="Show the judges the right answers, where the task has them.")
+    ] = False,
     style: Annotated[
         str | None, typer.Option(help="plain, chat or raw (default: plain, or what the system file says).")
     ] = None,
@@ -51,6 +54,7 @@ def command(
             by=by,
             judges=judge or (),
             calibration=calibration,
+            references=references,
             samples=samples,
             store=store,
             progress=bars,

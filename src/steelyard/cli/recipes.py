@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ def run(
     progress: Progress | None = None,
     changes: Mapping[str, Any] | None = None,
 ) -> RecipeRun:
-    """Carry out a recipe file: one verb (``tune`` or ``eval``) and its settings.
+    """Carry out a recipe file: one verb (``tune``, ``eval`` or ``rank``) and its settings.
 
     Paths in it are relative to the file. ``changes`` override settings.
 
@@ -48,7 +48,7 @@ def run(
     file = Path(recipe)
     verb, settings = read_recipe(file)
     settings = {**settings, **(changes or {})}
-    for name in ("task", "calibration"):
+    for name in ("task", "calibration", "docs", "index"):
         if isinstance(settings.get(name), str):
             settings[name] = _beside(file, settings[name])
     folder = Path(out or settings.pop("out", None) or Path("out") / file.stem)
@@ -97,17 +97,35 @@ def _eval(settings: dict[str, Any], folder: Path, store: str | None, progress: P
 
     if "model" not in settings:
         raise UsageError("eval: needs `model`, a model name or system file")
-    known = ("model", "task", "style", "shots", "metric", "samples", "seed")
-    for name in settings:
-        if name not in known:
-            raise UsageError(f"eval has no setting {name!r}{nearest(name, known)}")
+    _check_names("eval", settings, ("model", "task", "style", "shots", "metric", "samples", "seed"))
     model, task = settings.pop("model"), settings.pop("task")
     result = evaluate_recorded(model, task, store=store, progress=progress, **settings)
     page = folder / "report.html"
     return RecipeRun(report(result.run_id, out=page, store=store), {"report": page})
 
 
+def _rank(settings: dict[str, Any], folder: Path, store: str | None, progress: Progress | None) -> RecipeRun:
+    from steelyard.evaluation.ranking.verb import rank
+    from steelyard.reporting.report import report
+
+    style = ("style", "shots", "seed")
+    _check_names(
+        "rank", settings, ("task", "models", "by", "judges", "calibration", "references", "samples", *style)
+    )
+    task, models = settings.pop("task"), settings.pop("models", ())
+    result = rank(task, models, store=store, progress=progress, **settings)
+    page = folder / "report.html"
+    return RecipeRun(report(result.run_id, out=page, store=store), {"report": page})
+
+
+def _check_names(verb: str, settings: Mapping[str, Any], known: Sequence[str]) -> None:
+    for name in settings:
+        if name not in known:
+            raise UsageError(f"{verb} has no setting {name!r}{nearest(name, known)}")
+
+
 _VERBS: Mapping[str, Callable[[dict[str, Any], Path, str | None, Progress | None], RecipeRun]] = {
     "tune": _tune,
     "eval": _eval,
+    "rank": _rank,
 }

@@ -19,7 +19,7 @@ def command(
     store: StoreOption = None,
     json: JsonFlag = False,
 ) -> None:
-    """Carry out a recipe: a tune or an eval written down in a file."""
+    """Carry out a recipe: a tune, an eval or a rank written down in a file."""
     from steelyard.cli.recipes import run
     from steelyard.reporting.terminal import show_record
 

@@ -23,6 +23,17 @@ def command(  # the verb's options, one parameter each: Typer reads them off the
     weights: Annotated[
         list[str], typer.Option("--weights", help="none, int8, sleb:remove=3, sleb:remove=3+int8; repeat.")
     ] = ["none", "int8"],  # noqa: B006
+    docs: Annotated[
+        Path | None,
+        typer.Option("--docs", help="Documents that answers may be grounded in; indexed on first use."),
+    ] = None,
+    index: Annotated[Path | None, typer.Option("--index", help="An index folder instead of --docs.")] = None,
+    ground: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="none, lexical, dense, hybrid:k=8, hybrid+upr; repeat (default: none, lexical, hybrid)."
+        ),
+    ] = None,
     limit: Annotated[list[str] | None, typer.Option("--limit", help="Such as memory=600MB,latency=300ms.")] = None,
     calibration: Annotated[
         Path | None, typer.Option(help="Texts for parts that need them (default: the task's).")
@@ -63,6 +74,9 @@ def command(  # the verb's options, one parameter each: Typer reads them off the
             styles=style or None,
             shots=shots or None,
             weights=weights,
+            docs=docs,
+            index=index,
+            ground=ground or None,
             limits=limit or [],
             calibration=calibration,
             by=by,

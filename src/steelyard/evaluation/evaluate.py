@@ -344,6 +344,7 @@ def response_record(response: Response) -> dict[str, Any]:
         "finish_reason": response.finish_reason,
         "prompt_tokens": response.usage.prompt_tokens,
         "completion_tokens": response.usage.completion_tokens,
+        **({"citations": [asdict(citation) for citation in response.citations]} if response.citations else {}),
     }
 
 

@@ -17,7 +17,7 @@ from steelyard.evaluation.statistics import interval_record, interval_text
 from steelyard.evaluation.tasks import open_task
 from steelyard.parts import nearest
 from steelyard.runs.environment import environment
-from steelyard.runs.store import RunStore
+from steelyard.runs.store import RunStore, opened_store
 from steelyard.systems.loading import load
 
 CHUNK = 32
@@ -63,8 +63,7 @@ def evaluate_recorded(
         steelyard.eval("smollm2-135m", "task.jsonl", shots=3).evaluation.summary["accuracy"]
     """
     loaded = open_task(task, metric=metric) if isinstance(task, str | Path) else task
-    opened = store if isinstance(store, RunStore) else RunStore.open(store)
-    try:
+    with opened_store(store) as opened:
         system = loaded_model(model, on, loading or {})
         asked = asked_style(system, style)
         ids = [sample.id for sample in loaded.samples()[:samples]]
@@ -93,9 +92,6 @@ def evaluate_recorded(
         words = command_words(name, asked, samples, on)
         command = shlex.join([*words, "--task", loaded.source or loaded.name, "--metric", loaded.metric])
         opened.finish(run_id, "done", eval_record(done, loaded, run_id, command))
-    finally:
-        if opened is not store:
-            opened.close()
     return RecordedEvaluation(run_id, done)
 
 

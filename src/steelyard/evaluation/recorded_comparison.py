@@ -24,7 +24,7 @@ from steelyard.evaluation.statistics import interval_record
 from steelyard.evaluation.tasks import open_task
 from steelyard.parts import nearest
 from steelyard.runs.environment import environment
-from steelyard.runs.store import RunStore
+from steelyard.runs.store import RunStore, opened_store
 
 SYSTEM_FACTS = ("model", "weights", "parameters", "memory_bytes", "style")
 
@@ -58,9 +58,8 @@ def compare_recorded(
 
     Returns a JSON-ready record of :class:`~steelyard.evaluation.compare.Comparison` with the two names.
     """
-    opened = store if isinstance(store, RunStore) else RunStore.open(store)
     words = ["steelyard", "compare", first, second]
-    try:
+    with opened_store(store) as opened:
         if task is not None:
             loaded = open_task(task, metric=metric)
             done = [
@@ -75,9 +74,6 @@ def compare_recorded(
             words += ["--task", str(task)]
         else:
             one, two = (_stored(opened, run) for run in (first, second))
-    finally:
-        if opened is not store:
-            opened.close()
     names = _distinct(one.name, two.name)
     wanted = metric or str(one.task["metric"])
     # which way is better is known of the task's own metric only

@@ -12,7 +12,7 @@ from steelyard.evaluation.recorded import RecordedEvaluation, evaluate_recorded,
 from steelyard.evaluation.recorded_suites import RecordedMeasurement, RecordedSuite, record_measure, record_suite
 from steelyard.evaluation.suite import Suite
 from steelyard.evaluation.tasks import Measure, open_any
-from steelyard.runs.store import RunStore
+from steelyard.runs.store import RunStore, opened_store
 
 Recorded: TypeAlias = RecordedEvaluation | RecordedSuite | RecordedMeasurement
 
@@ -44,8 +44,7 @@ def evaluate_any(
     """
     given = [model] if isinstance(model, str | LanguageModel) else list(model)
     found = open_any(task, metric=metric) if isinstance(task, str | Path) else task
-    opened = store if isinstance(store, RunStore) else RunStore.open(store)
-    try:
+    with opened_store(store) as opened:
         if isinstance(found, Measure):
             if samples is not None or any(style.get(name) for name in ("style", "shots")):
                 raise UsageError(
@@ -70,9 +69,6 @@ def evaluate_any(
             loading=loading,
             **style,
         )
-    finally:
-        if opened is not store:
-            opened.close()
 
 
 def _name(given: str | LanguageModel, loaded: LanguageModel) -> str:

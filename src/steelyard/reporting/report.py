@@ -10,7 +10,7 @@ from steelyard.reporting.answers import Stored
 from steelyard.reporting.html import write_report
 from steelyard.reporting.kinds import KINDS
 from steelyard.runs.export import export
-from steelyard.runs.store import RunStore
+from steelyard.runs.store import RunStore, opened_store
 
 
 def report(
@@ -31,17 +31,13 @@ def report(
     Raises:
         UsageError: no such run, or one that did not finish.
     """
-    opened = store if isinstance(store, RunStore) else RunStore.open(store)
-    try:
+    with opened_store(store) as opened:
         run_id = _latest(opened) if run is None else opened.run(run).id
         record = record_of(opened, run_id)
         if out is not None:
             write_report(record, Path(out))
         if export_to is not None:
             export(opened, run_id, Path(export_to))
-    finally:
-        if opened is not store:
-            opened.close()
     return record
 
 
@@ -63,8 +59,7 @@ def record_of(store: RunStore, run_id: str) -> dict[str, Any]:
 
 def list_runs(*, store: str | Path | RunStore | None = None, limit: int = 20) -> list[dict[str, Any]]:
     """The most recent runs, newest first, with the sentence that sums each up."""
-    opened = store if isinstance(store, RunStore) else RunStore.open(store)
-    try:
+    with opened_store(store) as opened:
         return [
             {
                 "id": found.id,
@@ -77,9 +72,6 @@ def list_runs(*, store: str | Path | RunStore | None = None, limit: int = 20) ->
             }
             for found in opened.runs(limit)
         ]
-    finally:
-        if opened is not store:
-            opened.close()
 
 
 def _latest(store: RunStore) -> str:

@@ -118,10 +118,19 @@ def _pieces(text: str, span: Span, pattern: re.Pattern[str]) -> Iterator[Span]:
     yield _trimmed(text, start, span.end)
 
 
+def sentences_of(text: str, within: Span | None = None) -> list[Span]:
+    """The sentences of a text, or of a stretch of it, without the white space around them; paragraphs end one.
+
+    >>> sentences_of("It rained. It poured!")
+    [Span(start=0, end=10), Span(start=11, end=21)]
+    """
+    paragraphs = _pieces(text, within or Span(0, len(text)), _PARAGRAPH)
+    return [s for p in paragraphs for s in _pieces(text, p, _SENTENCE) if s.start < s.end]
+
+
 def _units(text: str, section: Span, size: ChunkSize, count: Counter) -> list[_Unit]:
     """Sentences with their tokens, none over the budget."""
-    paragraphs = _pieces(text, section, _PARAGRAPH)
-    sentences = [s for p in paragraphs for s in _pieces(text, p, _SENTENCE) if s.start < s.end]
+    sentences = sentences_of(text, section)
     counted = count([text[s.start : s.end] for s in sentences])
     units: list[_Unit] = []
     for sentence, tokens in zip(sentences, counted, strict=True):

@@ -284,6 +284,16 @@ class RunStore:
         return UsageError(f"no run {run_id!r} in {self.location}; {known}")
 
 
+@contextmanager
+def opened_store(store: str | Path | RunStore | None) -> Iterator[RunStore]:
+    """The store given, which stays open, or one opened for as long as the block runs."""
+    if isinstance(store, RunStore):
+        yield store
+    else:
+        with RunStore.open(store) as own:
+            yield own
+
+
 def _is_key(table: Table, key: ResultKey) -> ColumnElement[bool]:
     return and_(table.c.model == key.model, table.c.task == key.task, table.c.settings == key.settings)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, NamedTuple
@@ -26,6 +25,7 @@ from steelyard.contracts import (
 from steelyard.errors import UsageError
 from steelyard.models.requests import sampling_each
 from steelyard.parts import part
+from steelyard.systems.asked_question import before_question
 from steelyard.systems.grounded_card import grounded_card
 from steelyard.systems.strided_answer import StridedAnswer
 from steelyard.systems.token_strides import TokenText, shortened, stride_ends, tokenized, tokenizer_of
@@ -254,7 +254,9 @@ class InContextRalm:
         self, request: Continuation, strides: Sequence[tuple[Place, int]], passages: Sequence[str]
     ) -> list[Continuation]:
         if not isinstance(request.context, str):
-            return [Continuation(grounded_conversation(request.context, passages[0]), request.text)]
+            return [
+                Continuation(before_question(request.context, passages[0].removesuffix(SEPARATOR)), request.text)
+            ]
         limit = self.model.card.context_length or math.inf
         if not any(passages) and (not strides or len(strides[0][0].whole.tokens) <= limit):
             return [request]
@@ -298,7 +300,7 @@ class InContextRalm:
         grounded: list[Prompt] = []
         for answer, place, passage in zip(answers, places, self.passages(places), strict=True):
             if not isinstance(answer.prompt, str):
-                grounded.append(grounded_conversation(answer.prompt, passage))
+                grounded.append(before_question(answer.prompt, passage.removesuffix(SEPARATOR)))
             elif passage:
                 grounded.append(self._fitted(passage, place, answer.next_sampling().max_tokens))
             else:
@@ -308,20 +310,6 @@ class InContextRalm:
     def _question(self, messages: Sequence[Message]) -> TokenText:
         asked = [message.content for message in messages if message.role == "user"]
         return tokenized(self.tokenizer, [asked[-1] if asked else ""])[0]
-
-
-def grounded_conversation(messages: Sequence[Message], passage: str) -> list[Message]:
-    r"""The conversation with a passage before the text of its last user message; unchanged without a passage.
-
-    >>> grounded_conversation([Message("user", "Why?")], "Because.\n")
-    [Message(role='user', content='Because.\n\nWhy?')]
-    """
-    places = [index for index, message in enumerate(messages) if message.role == "user"]
-    changed = list(messages)
-    if passage and places:
-        last = changed[places[-1]]
-        changed[places[-1]] = dataclasses.replace(last, content=f"{passage}\n{last.content}")
-    return changed
 
 
 def joined(request: Continuation, scores: Sequence[Score]) -> Score:

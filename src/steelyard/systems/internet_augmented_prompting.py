@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Annotated, NamedTuple
 
@@ -33,13 +32,13 @@ from steelyard.systems.answer_scores import (
     mixture_steps,
     tune_weights,
 )
+from steelyard.systems.asked_question import question_of
 from steelyard.systems.evidence_passages import RankedPassages, rank_passages
 from steelyard.systems.grounded_card import grounded_card
 
 Count = Annotated[int, Field(ge=1)]
 DOCUMENTS = 20
 """Search results that are read for a question."""
-_QUESTION = re.compile(r"^Question: ?(.*?)(?:\nAnswer:)?\s*\Z", re.MULTILINE | re.DOTALL)
 
 
 class EvidenceExample(NamedTuple):
@@ -319,20 +318,6 @@ def product_weights(
         for number, each in enumerate(found)
     ]
     return tune_weights(pairs, right, draws=draws, seed=sampling.seed)
-
-
-def question_of(prompt: Prompt) -> str:
-    r"""The question that a prompt asks.
-
-    >>> question_of("Question: 1+1?\nAnswer: 2\n\nQuestion: 2+2?\nAnswer:")
-    '2+2?'
-    """
-    if not isinstance(prompt, str):
-        asked = [message.content for message in prompt if message.role == "user"]
-        return asked[-1].strip() if asked else ""
-    start = prompt.rfind("\nQuestion:") + 1
-    match = _QUESTION.match(prompt, start)
-    return (match[1] if match else prompt).strip()
 
 
 def _block(fields: Sequence[str], values: Mapping[str, str]) -> str:

@@ -51,10 +51,11 @@ def assemble(
     cache: bool = True,
     **options: Any,
 ) -> LanguageModel:
-    """Load the model that ``system`` names, apply its parts and put it behind its prompt style.
+    """Load the model that ``system`` names, apply its parts, give it its documents and put it behind its prompt
+    style.
 
-    ``path`` is where the file lies: paths in it that start with a dot, and that of its calibration texts, are
-    relative to its folder. ``options`` go before those of the file's ``endpoint`` section.
+    ``path`` is where the file lies: paths in it that start with a dot, and those of its calibration texts and
+    documents, are relative to its folder. ``options`` go before those of the file's ``endpoint`` section.
     """
     from steelyard.models.loading import load_model
 
@@ -72,6 +73,10 @@ def assemble(
         model = apply_parts(model, system.weights, _calibration(system, path, calibration), cache=cache)
     if memory is not None:
         model = limited(model, memory)
+    if system.ground is not None:
+        from steelyard.systems.grounding import ground
+
+        model = ground(model, system.ground, path.parent if path else None)
     if system.prompt is None:
         return model
     from steelyard.systems.system import System
@@ -93,7 +98,13 @@ def _on_cluster(name: str | Path, on: str, **options: Any) -> LanguageModel:
         loading = {key: value for key, value in options.items() if key not in ("calibration", "cache")}
         return RayModel(partial(load_model, str(path or text), **loading), address)
     system = read_system(path or Path(name))
-    model = RayModel(partial(assemble, system.model_copy(update={"prompt": None}), path, **options), address)
+    changed: dict[str, Any] = {"prompt": None}
+    if system.ground is not None and system.ground.docs is not None:
+        from steelyard.systems.grounding import index_of
+
+        index = str(index_of(system.ground, path.parent if path else None))  # once, here, not by every worker
+        changed["ground"] = system.ground.model_copy(update={"docs": None, "index": index})
+    model = RayModel(partial(assemble, system.model_copy(update=changed), path, **options), address)
     if system.prompt is None:
         return model
     from steelyard.systems.system import System

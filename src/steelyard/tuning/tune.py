@@ -16,9 +16,10 @@ from steelyard.evaluation.evaluate import evaluate
 from steelyard.evaluation.question_task import TEXT_METRICS
 from steelyard.evaluation.tasks import open_task
 from steelyard.quantities import memory_bytes
-from steelyard.runs.store import RunStore
+from steelyard.runs.store import RunStore, opened_store
 from steelyard.systems.system_file import write_system
 from steelyard.tuning.candidates import Candidate, checked_weights, grid, parse_weights, styles_of
+from steelyard.tuning.groundings import Groundings, groundings
 from steelyard.tuning.latency import probe_samples, time_pairs
 from steelyard.tuning.limits import Limits, parse_limits
 from steelyard.tuning.record import Outcome, build_record, system_of
@@ -51,9 +52,9 @@ def tune(
 ) -> TuneOutcome:
     """Find the cheapest system that does ``task`` well enough, and write it to ``out/best.yaml``.
 
-    Candidates are every combination of models, weight parts and prompt styles. They are timed in turns with the
-    first of them, then measured by a budgeted search (:mod:`steelyard.tuning.search`). Everything measured is
-    kept in the run store: a killed tune, started again, continues where it was.
+    Candidates are every combination of models, weight parts, groundings and prompt styles. They are timed in turns
+    with the first of them, then measured by a budgeted search (:mod:`steelyard.tuning.search`). Everything
+    measured is kept in the run store: a killed tune, started again, continues where it was.
 
     Args:
         task: task file (.jsonl, .csv, .parquet), a benchmark with its settings, or a task.
@@ -78,12 +79,8 @@ def tune(
     loaded = open_task(task, metric=settings.metric) if isinstance(task, str | Path) else task
     candidates = candidates_of(names, settings, loaded)
     folder = _writable(Path(out))
-    opened = store if isinstance(store, RunStore) else RunStore.open(store)
-    try:
+    with opened_store(store) as opened:
         return _Tuning(loaded, candidates, settings, limits, opened, progress).run(names, folder)
-    finally:
-        if opened is not store:
-            opened.close()
 
 
 def candidates_of(models: Sequence[str], settings: TuneSettings, task: Task) -> list[Candidate]:
@@ -92,7 +89,8 @@ def candidates_of(models: Sequence[str], settings: TuneSettings, task: Task) -> 
     texts = task.metric in TEXT_METRICS
     styles = settings.styles or (("plain",) if texts else ("plain", "chat"))
     shots = (0,) if settings.shots is None and texts else settings.shots or (0, 3)
-    return grid(models, weights, styles_of(styles, shots, settings.seed))
+    grounds = groundings(settings.ground, settings.docs, settings.index)
+    return grid(models, weights, styles_of(styles, shots, settings.seed), grounds)
 
 
 class _Tuning:
@@ -118,6 +116,7 @@ class _Tuning:
             memory=None if settings.memory is None else memory_bytes(settings.memory),
             progress=progress,
         )
+        self.groundings = Groundings(progress)
         self.keys: dict[str, ResultKey] = {}
         self.marks: dict[str, dict[str, Marks]] = {}
         self.order = list(task.samples())
@@ -152,7 +151,8 @@ class _Tuning:
             )
             target = folder / "best.yaml"
             record = build_record(outcome, models, target)
-            system = system_of(outcome, record["winner"], self._model(self.candidates[record["winner"]]))
+            weights = self.variants.get(self.candidates[record["winner"]].variant)
+            system = system_of(outcome, record["winner"], weights, folder)
             note = (f"Chosen by `steelyard tune`, run {run_id}.", *record["findings"][:1])
             file = write_system(target, system, comment=note)
             record["system_file"] = file.read_text(encoding="utf-8")
@@ -179,7 +179,14 @@ class _Tuning:
         return [str(sample.data.get("text") or sample.data.get("prompt") or "") for sample in self.task.samples()]
 
     def _model(self, candidate: Candidate) -> LanguageModel:
-        return self.variants.get(candidate.variant)
+        """What is timed: a candidate as it is in use."""
+        model = self.variants.get(candidate.variant)
+        return model if candidate.ground is None else self.groundings.timed(model, candidate.ground)
+
+    def _asked(self, candidate: Candidate) -> LanguageModel:
+        """What is asked for quality: candidates share what they find."""
+        model = self.variants.get(candidate.variant)
+        return model if candidate.ground is None else self.groundings.measured(model, candidate.ground)
 
     def _all_facts(self, run_id: str) -> dict[str, Mapping[str, Any]]:
         """Size and speed of every candidate, each measured once a run."""
@@ -259,7 +266,7 @@ class _Tuning:
         for name in sorted(names, key=lambda name: self.candidates[name].variant.key):
             candidate = self.candidates[name]
             done = evaluate(
-                self._model(candidate),
+                self._asked(candidate),
                 self.task,
                 style=candidate.style,
                 store=self.store,

@@ -13,6 +13,7 @@ from rich.console import Console
 
 import steelyard
 from evaluation.judging.scripted_judges import always, longer
+from steelyard.cli.recipes import run
 from steelyard.errors import ModelError, UsageError
 from steelyard.evaluation.ranking.verb import RecordedRanking, rank
 from steelyard.evaluation.recorded_comparison import compare_recorded
@@ -138,6 +139,39 @@ def test_answers_alone_rank_without_gold_or_judges(task: Path) -> None:
     assert found.record["judges"] == []
     assert found.record["against_gold"]["kendall"] > 0
     assert any("Kendall's tau" in finding for finding in found.record["findings"])
+
+
+def test_judges_see_the_right_answers_only_where_asked_for(task: Path) -> None:
+    def reads(prompt: str) -> str:
+        """Prefers the answer that is the correct one, where one is shown; else the longer."""
+        shown = re.search(r"Correct answer:\n(\d+)", prompt)
+        if shown is None:
+            return longer().answers(prompt)  # type: ignore[operator,no-any-return]
+        first = re.search(r"Answer A:\n(.*?)\n\nAnswer B:", prompt, re.DOTALL)
+        assert first is not None
+        return "A" if first[1].strip() == shown[1] else "B"
+
+    padded = solver("wordy", 0, pad=" or thereabouts, as far as I can tell")
+    judge = ScriptedModel(reads, name="reader")
+    blind = rank(task, [padded, solver("strong", 10)], by="bradley-terry", judges=[judge])
+    guided = rank(task, [padded, solver("strong", 10)], by="bradley-terry", judges=[judge], references=True)
+    assert blind.ranking.ranked[0] == guided.ranking.ranked[1]
+    assert guided.ranking.ranked[0] == "strong"
+    assert "--references" in guided.record["run"]["command"]
+    with pytest.raises(UsageError, match="leave --judge, --calibration and --references out"):
+        rank(task, models(), references=True)
+
+
+def test_a_recipe_may_rank(task: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("steelyard.evaluation.ranking.verb.loaded_model", lambda name, *_: solver(name, len(name)))
+    recipe = tmp_path / "rank.yaml"
+    recipe.write_text(f"rank: {{task: {task.name}, models: [ab, abcdefgh], samples: 12}}\n")
+    done = run(recipe, out=tmp_path / "out", store=str(tmp_path / "runs.db"))
+    assert done.record["ranking"]["rows"][0]["name"] == "abcdefgh"
+    assert done.files["report"].is_file()
+    recipe.write_text(f"rank: {{task: {task.name}, models: [ab, abcdefgh], judge: a}}\n")
+    with pytest.raises(UsageError, match="rank has no setting 'judge'; did you mean 'judges'"):
+        run(recipe, store=str(tmp_path / "runs.db"))
 
 
 def test_a_killed_run_goes_on_where_it_stopped(task: Path, tmp_path: Path) -> None:

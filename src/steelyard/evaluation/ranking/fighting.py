@@ -26,13 +26,18 @@ def whole_answers(names: Sequence[str], evaluations: Sequence[Evaluation]) -> An
 
 
 def fight(
-    table: AnswerTable, samples: Sequence[Sample], judges: Sequence[Judge], reviewers: Sequence[str]
+    table: AnswerTable,
+    samples: Sequence[Sample],
+    judges: Sequence[Judge],
+    reviewers: Sequence[str],
+    *,
+    references: bool = False,
 ) -> tuple[Battles, dict[str, list[Verdict]]]:
     """Every pair of systems on every question under every judge, names unseen; and the verdicts by reviewer.
 
-    Gold answers are not shown. Two equal answers are a tie that no judge is asked about.
+    Gold answers are shown where ``references`` says so. Two equal answers are a tie that no judge is asked about.
     """
-    prompts = {sample.id: str(sample_record(sample)["prompt"]) for sample in samples}
+    asking = {sample.id: sample_record(sample) for sample in samples}
     pairs = list(combinations(range(len(table.names)), 2))
     entries: list[tuple[int, int, int, int]] = []
     verdicts: list[Verdict] = []
@@ -44,7 +49,9 @@ def fight(
             for i, j in pairs:
                 first, second = table.texts[i][q], table.texts[j][q]
                 if first != second:
-                    asked.append((len(own), Answers(prompts[question], first, second)))
+                    gold = str(asking[question]["reference"]) if references else ""
+                    answers = Answers(str(asking[question]["prompt"]), first, second, gold)
+                    asked.append((len(own), answers))
                 own.append(Verdict(0.5, (0.5, 0.5)))
                 entries.append((q, number, i, j))
         given = judge.compare([answers for _, answers in asked])

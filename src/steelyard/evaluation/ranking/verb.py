@@ -45,7 +45,7 @@ from steelyard.evaluation.recorded import (
 from steelyard.evaluation.statistics import interval_record
 from steelyard.evaluation.tasks import open_task
 from steelyard.runs.environment import environment
-from steelyard.runs.store import RunStore
+from steelyard.runs.store import RunStore, opened_store
 
 GOLD = "gold"
 
@@ -66,6 +66,7 @@ def rank(
     by: str = GOLD,
     judges: Sequence[str | LanguageModel | Judge] = (),
     calibration: str | Path | None = None,
+    references: bool = False,
     samples: int | None = None,
     store: str | Path | RunStore | None = None,
     progress: Progress | None = None,
@@ -84,6 +85,7 @@ def rank(
             judges. Without any, the ranked models judge each other.
         calibration: pairs with human preferences (PandaLM's or LLMBar's layout); each judge's agreement with them
             is measured first and reported.
+        references: show the judges the right answer where the task has one; by default they judge without.
         samples: rank on the first so many samples only.
         store: run store, a path, a database URL, or None for the project's own.
         progress: told of every finished chunk.
@@ -99,11 +101,10 @@ def rank(
     if len(models) < 2:
         raise UsageError("rank needs two or more models; name each with --model")
     loaded, method = _opened(task, by)
-    judges = _reviewers(method, judges, models, calibration)
+    judges = _reviewers(method, judges, models, calibration is not None or references)
     labelled = labelled_pairs(Path(calibration)) if calibration is not None else None
-    opened = store if isinstance(store, RunStore) else RunStore.open(store)
-    try:
-        asked = {"samples": samples, "calibration": calibration, **style}
+    with opened_store(store) as opened:
+        asked = {"samples": samples, "calibration": calibration, "references": references or None, **style}
         command = _command(loaded, models, by, judges if judges is not models else (), asked)
         settings = {"task": loaded.source or loaded.name, "command": command, "by": by, "samples": samples}
         run_id = opened.start("rank", settings)
@@ -114,7 +115,7 @@ def rank(
             for place, one in enumerate(done, 1):
                 opened.link(run_id, f"c{place:02d}", one.key)
             found, seats = _ranked(
-                method, loaded, names, done, _Bench(judges, models, names, labelled, opened, progress)
+                method, loaded, names, done, _Bench(judges, models, names, labelled, references, opened, progress)
             )
         except SteelyardError as error:
             opened.finish(run_id, "failed", {"error": str(error)})
@@ -122,9 +123,6 @@ def rank(
         run = {"id": run_id, "command": command, "seed": done[0].style.seed, "seconds": time.monotonic() - began}
         record = rank_record(found, done, loaded, by, seats, run)
         opened.finish(run_id, "done", record)
-    finally:
-        if opened is not store:
-            opened.close()
     return RecordedRanking(run_id, found, record)
 
 
@@ -178,6 +176,7 @@ class _Bench:
     models: Sequence[str | LanguageModel]
     names: tuple[str, ...]
     labelled: LabelledPairs | None
+    references: bool
     store: RunStore
     progress: Progress | None
 
@@ -220,11 +219,11 @@ def _reviewers(
     method: _Method,
     judges: Sequence[str | LanguageModel | Judge],
     models: Sequence[str | LanguageModel],
-    calibration: str | Path | None,
+    instructed: bool,
 ) -> Sequence[str | LanguageModel | Judge]:
     if method.takes != "battles":
-        if judges or calibration is not None:
-            raise UsageError("this ranking asks no judges; leave --judge and --calibration out")
+        if judges or instructed:
+            raise UsageError("this ranking asks no judges; leave --judge, --calibration and --references out")
         return ()
     return judges or models
 
@@ -261,7 +260,7 @@ def _ranked(
         seat: dict[str, Any] = {"name": reviewers[-1]}
         if bench.labelled is not None:
             seat["calibration"] = calibrate(kept, bench.labelled).to_record()
-        battles, verdicts = fight(table, task.samples(), [kept], [reviewers[-1]])
+        battles, verdicts = fight(table, task.samples(), [kept], [reviewers[-1]], references=bench.references)
         given = verdicts[reviewers[-1]]
         shares = verdict_shares(given) if given else {}
         seats.append({**seat, "n": len(given), **{name: interval_record(share) for name, share in shares.items()}})
@@ -296,5 +295,6 @@ def _command(
             words += [option, one if isinstance(one, str) else one.card.name]
     words += ["--by", by]
     for option, value in options.items():
-        words += [f"--{option}", str(value)] if value is not None else []
+        if value is not None:
+            words += [f"--{option}"] if value is True else [f"--{option}", str(value)]
     return shlex.join(words)
