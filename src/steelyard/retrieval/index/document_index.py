@@ -55,15 +55,6 @@ class DocumentIndex(SearchableIndex):
         """The folder."""
         return str(self.folder)
 
-    @property
-    def memory_bytes(self) -> int:
-        """Of the embedder that searches need, which is loaded for it; 0 where they go by words alone."""
-        snapshot = self.snapshot()
-        if self._mode(snapshot) == "lexical":
-            return 0
-        card = getattr(self.embedder(snapshot.manifest.settings), "card", None)
-        return getattr(card, "memory_bytes", None) or 0
-
     def add(self, documents: Sequence[Hit]) -> None:
         """Add passages and commit; one whose id is known replaces it."""
         settings = self.settings

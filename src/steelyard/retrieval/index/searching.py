@@ -117,6 +117,16 @@ class SearchableIndex(ABC):
                 self._content = key, passages_fingerprint(state.living(), {"index": said})
             return self._content[1]
 
+    @property
+    def memory_bytes(self) -> int:
+        """Of the embedder that searches need, which is loaded for it; 0 where they go by words alone."""
+        with self.reading() as state:
+            settings = state.settings
+        if self._mode(settings) == "lexical":
+            return 0
+        card = getattr(self.embedder(settings), "card", None)
+        return getattr(card, "memory_bytes", None) or 0
+
     def search(self, queries: Sequence[str], k: int = 10) -> list[list[Hit]]:
         """The ``k`` best passages of each query, best first, with the scores of the mode.
 
