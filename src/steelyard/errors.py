@@ -35,4 +35,4 @@ class EndpointError(ModelError):
 
 
 class StoreError(SteelyardError):
-    """The run store cannot be opened, read or written."""
+    """A database (the run store, or an index in PostgreSQL) cannot be opened, read or written."""

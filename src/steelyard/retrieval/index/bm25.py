@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -84,7 +85,7 @@ def best_rows(
         that of Lucene's BM25Similarity without its rounding of lengths.
     """
     terms = sorted(terms, key=lambda term: -term.bound)
-    rest = [sum(term.bound for term in terms[i:]) for i in range(len(terms) + 1)]
+    rest = list(accumulate((term.bound for term in reversed(terms)), initial=0.0))[::-1]
     error = rest[0] * (len(terms) + 4) * EPSILON
     if allowed is None:
         floor = max(floor, max(term.weight * term.listed.nth(k) for term in terms) - error)
@@ -118,6 +119,8 @@ def _merged(
     if allowed is not None:
         chosen = allowed[rows]
         rows, values = rows[chosen], values[chosen]
+    if len(terms) == 1:
+        return rows.astype(np.int64), values
     distinct, place = np.unique(rows, return_inverse=True)
     return distinct.astype(np.int64), np.bincount(place, values, len(distinct))
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 KEPT = 64
-"""Impacts of a term in more than one passage in so many are kept, at no more than 4 bytes a posting."""
+"""Impacts of a term in more than one passage in so many are kept: 4 bytes a posting, 16 at most where dense."""
 DENSE = 4
 """Of a term in more than one passage in so many there is one value for every passage."""
 BEST = 100

@@ -48,6 +48,9 @@ class ServedPlace:
 
         from steelyard.runs.connection import find_place
 
+        scheme = self.url.partition(":")[0]
+        if scheme.partition("+")[0] not in ("postgresql", "postgres"):
+            raise UsageError(f"an index cannot live in {scheme!r}; name a folder, or a postgresql:// URL")
         found = find_place(self.url)
         given = found.url.query.get("index", UNNAMED)
         if not isinstance(given, str) or not _NAME.fullmatch(given):
