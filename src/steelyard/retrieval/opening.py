@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import TypeAlias
 
 from steelyard.contracts import Embedder
 from steelyard.retrieval.index.document_index import DocumentIndex
@@ -14,6 +15,8 @@ from steelyard.retrieval.index.writer import IndexWriter, open_writer
 from steelyard.retrieval.served.place import ServedPlace, is_served
 from steelyard.retrieval.served.served_index import ServedIndex
 from steelyard.retrieval.served.served_writer import ServedWriter, open_served_writer
+
+Writer: TypeAlias = IndexWriter | ServedWriter
 
 
 def open_index(
@@ -36,7 +39,7 @@ def open_index(
 
 def open_index_writer(
     place: str | Path, settings: IndexSettings | None = None, embedder: Embedder | None = None
-) -> AbstractContextManager[IndexWriter | ServedWriter]:
+) -> AbstractContextManager[Writer]:
     """The writer of the index at ``place``, which is made where there is none; commits at the end of the block."""
     if is_served(place):
         return open_served_writer(ServedPlace(str(place)), settings, embedder)

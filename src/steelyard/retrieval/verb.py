@@ -16,10 +16,8 @@ from steelyard.retrieval.documents.folder import Unchanged, files, read_folder
 from steelyard.retrieval.documents.limits import Limits
 from steelyard.retrieval.index.filters import Filter
 from steelyard.retrieval.index.settings import IndexSettings, SearchOptions
-from steelyard.retrieval.index.writer import IndexWriter
-from steelyard.retrieval.opening import open_index, open_index_writer
+from steelyard.retrieval.opening import Writer, open_index, open_index_writer
 from steelyard.retrieval.served.place import ServedPlace, is_served
-from steelyard.retrieval.served.served_writer import ServedWriter
 
 COMMIT_PASSAGES = 2000
 COMMIT_SECONDS = 30.0
@@ -127,7 +125,7 @@ class _Run:
         self._count = count
         self._progress = progress
 
-    def read(self, docs: Path, writer: IndexWriter | ServedWriter) -> None:
+    def read(self, docs: Path, writer: Writer) -> None:
         known = writer.documents()
         committed, last = time.monotonic(), ""
         for found in read_folder(docs, known, self._reading.limits):
@@ -148,13 +146,13 @@ class _Run:
                 writer.commit()
                 committed = time.monotonic()
 
-    def _take(self, document: Document, writer: IndexWriter | ServedWriter, known: bool) -> None:
+    def _take(self, document: Document, writer: Writer, known: bool) -> None:
         passages = chunks(document, self._reading.size, self._count)
         writer.replace(document.source, document.digest, passages)
         self.updated += known
         self.added += not known
 
-    def forget(self, writer: IndexWriter | ServedWriter) -> int:
+    def forget(self, writer: Writer) -> int:
         gone = [source for source in writer.documents() if source not in self.seen]
         for source in gone:
             writer.delete_document(source)
