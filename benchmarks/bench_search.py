@@ -202,7 +202,7 @@ def build_bm25s(folder: Path, texts: Sequence[str]) -> None:
 
     index = bm25s.BM25(k1=1.2, b=0.75, method="lucene")
     index.index([text.split() for text in texts], show_progress=False)
-    index.save(str(folder), corpus=[{"text": text} for text in texts])
+    index.save(str(folder), corpus=[{"text": text} for text in texts], show_progress=False)
 
 
 def open_bm25s(folder: Path, texts: Sequence[str]) -> Search:
