@@ -21,7 +21,6 @@ from steelyard.contracts import OpenWeights
 from steelyard.errors import ModelError
 from steelyard.models.sharing import share as share
 
-
 BlockArguments: TypeAlias = tuple[tuple[Any, ...], Mapping[str, Any]]
 """What a block is called with beside hidden states: by position, and by name."""
 
