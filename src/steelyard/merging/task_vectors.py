@@ -57,7 +57,7 @@ def elected_signs(weighted: Sequence[torch.Tensor], by: Literal["sum", "count"])
     >>> elected_signs(vectors, "sum").tolist()
     [1, -1]
     """
-    votes = sum(vector if by == "sum" else vector.sign() for vector in weighted)
+    votes: Any = sum(vector if by == "sum" else vector.sign() for vector in weighted)
     signs: torch.Tensor = (votes >= 0) * 2 - 1
     return signs
 
