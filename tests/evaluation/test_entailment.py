@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import math
 from pathlib import Path
 
@@ -69,7 +70,7 @@ def classifier_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         max_position_embeddings=64, id2label={0: "neutral", 1: "Entailment", 2: "contradiction"}, pad_token_id=0,
     )  # fmt: skip
     BertForSequenceClassification(config).save_pretrained(folder)
-    tokenizer = tiny_tokenizer()
+    tokenizer = copy.deepcopy(tiny_tokenizer())  # the other tests share it
     tokenizer.model_max_length = 64
     tokenizer.save_pretrained(folder)
     return folder

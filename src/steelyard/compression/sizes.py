@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from steelyard.contracts import OpenWeights
-from steelyard.models.grouped_linear import GroupedExperts
+from steelyard.models.grouped_linear import GroupedExperts, Packed
 
 PROBE_TOKENS = 8
 """Tokens of the pass in which multiplications are counted."""
@@ -118,11 +118,11 @@ def flops_per_token(module: nn.Module) -> float:
 
 
 def _stacks(module: nn.Module) -> Iterator[int]:
-    """Weights of one matrix of every tensor (experts, out, in), packed or not; filters of convolutions apart."""
+    """Weights of one matrix of every tensor (experts, out, in), packed or not; filters and tables of others apart."""
     for child in module.modules():
         if isinstance(child, GroupedExperts):
             yield child.in_features * child.out_features
-        elif not isinstance(child, nn.modules.conv._ConvNd):
+        elif not isinstance(child, nn.modules.conv._ConvNd | Packed):
             yield from (p[0].numel() for p in child.parameters(recurse=False) if p.ndim == 3)
 
 
