@@ -39,7 +39,7 @@ KINDS: dict[str, Callable[[Path], LanguageModel]] = {
     "in-context-ralm": lambda tiny: in_context_ralm(load_model(str(tiny)), Bm25Retriever(CORPUS), stride=2),
     "grounded": lambda tiny: grounded(load_model(str(tiny)), Bm25Retriever(CORPUS), k=2),
     "grounded with a threshold": lambda tiny: grounded(
-        load_model(str(tiny)), Bm25Retriever(CORPUS), k=2, threshold=0.1, support="gain"
+        load_model(str(tiny)), Bm25Retriever(CORPUS), k=2, threshold=1e-6, support="gain"
     ),
     "internet-augmented-prompting": lambda tiny: internet_augmented_prompting(
         load_model(str(tiny)), Bm25Retriever(CORPUS), [EvidenceExample("It is red.", "Colour?", "red")], passages=2

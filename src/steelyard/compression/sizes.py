@@ -118,7 +118,7 @@ def flops_per_token(module: nn.Module) -> float:
 
 
 def _stacks(module: nn.Module) -> Iterator[int]:
-    """Weights of one matrix of every tensor (experts, out, in), packed or not; filters and tables of others apart."""
+    """Weights of one matrix of every tensor (experts, out, in), packed or not; not filters, not tables."""
     for child in module.modules():
         if isinstance(child, GroupedExperts):
             yield child.in_features * child.out_features
