@@ -1,7 +1,7 @@
 """Reranking: Steelyard against a straightforward loop over the same transformers module.
 
-    python benchmarks/bench_rerank.py                                     # minutes on two cores
-    python benchmarks/bench_rerank.py --queries 1 --hits 4 --rounds 1 --words 20
+    python benchmarks/bench_rerank.py [--write]                           # some five minutes on two cores
+    python benchmarks/bench_rerank.py --queries 1 --hits 4 --pair-hits 3 --rounds 1 --words 20
 
 The loop asks what the part asks, one request after the other: a passage and a question for UPR, a question and a
 label for pairwise ranking prompting (all pairs, both orders). A second loop batches its requests, padded on the
@@ -11,7 +11,10 @@ right, which is what a careful script does. Columns:
 - tokens: of the loop over those that Steelyard's passes ran, what prefix sharing allows by itself;
 - order: whether both put all passages into the same order, and the largest difference of two scores.
 
-Passages are Cranfield's, the best of bm25s' Lucene variant for its first queries.
+Passages are Cranfield's, the best of bm25s' Lucene variant for its first queries. UPR shares a passage among the
+queries that it was found for, so there are two rows: every query with passages of its own, which share next to
+nothing, and a batch of queries over one pool of candidates. Pairwise prompting shares the question and the first
+passage of a pair among all its second passages and both labels.
 """
 
 from __future__ import annotations
@@ -31,6 +34,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
 import torch
+from tables import section
 from timing import seconds
 
 from retrieval.candidates import candidates
@@ -119,12 +123,19 @@ def bench(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="smollm2-135m")
-    parser.add_argument("--queries", type=int, default=8)
-    parser.add_argument("--hits", type=int, default=10)
+    parser.add_argument("--queries", type=int, default=6)
+    parser.add_argument("--hits", type=int, default=8)
+    parser.add_argument("--pair-hits", type=int, default=5, help="passages of one query, compared pair by pair")
     parser.add_argument("--words", type=int, default=80)
     parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--write", action="store_true", help="put the table into README.md")
     options = parser.parse_args()
+    with section("bench_rerank", write=options.write):
+        measure(options)
+
+
+def measure(options: argparse.Namespace) -> None:
     model: Any = load_model(options.model)
     given = candidates("cranfield", options.queries, options.hits)
     queries = list(given.queries.values())
@@ -132,20 +143,23 @@ def main() -> None:
         [Hit(f"{q}/{hit.id}", hit.score, first_words(hit.text, options.words)) for hit in each]
         for q, each in enumerate(given.hits)
     ]
-    print(f"{len(queries)} queries, {options.hits} passages each, up to {options.words} words\n")
+    print(f"{options.model}; UPR with {len(queries)} queries and {options.hits} passages each, prp with one query")
+    print(f"and {options.pair_hits} passages; up to {options.words} words of each.\n")
     print("| part, loop | ratio | tokens | order |\n|---|---|---|---|")
     shared = [[replace(hit, id=f"{q}/{hit.id}") for hit in hits[0]] for q in range(len(queries))]
+    pairs = [hits[0][: options.pair_hits]]
     cases: list[tuple[str, Any, Any, Lists]] = [
-        ("upr", upr, upr_loop, hits),
-        ("upr, all queries on the same passages", upr, upr_loop, shared),
-        ("prp", pairwise_ranking_prompting, prp_loop, hits),
+        ("upr, passages of its own for each query", upr, upr_loop, hits),
+        ("upr, one pool for all queries", upr, upr_loop, shared),
+        ("prp, all pairs", pairwise_ranking_prompting, prp_loop, pairs),
     ]
     for batch, loop_name in ((1, "one by one"), (options.batch, f"{options.batch} at a time")):
         score = looped(model, batch)
         for name, made, loop, lists in cases:
             reranker = made(model, passage_words=options.words)
-            work = partial(loop, score, queries, lists)
-            bench(f"{name}; {loop_name}", reranker, work, queries, lists, options.rounds)
+            asked = queries[: len(lists)]
+            work = partial(loop, score, asked, lists)
+            bench(f"{name}; {loop_name}", reranker, work, asked, lists, options.rounds)
 
 
 if __name__ == "__main__":

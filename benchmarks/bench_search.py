@@ -1,22 +1,29 @@
 """Search by words and by vectors: Steelyard's index against bm25s, tantivy and usearch, on Zipfian passages.
 
-    python benchmarks/bench_search.py [--passages 100000] [--queries 200] [--rounds 5] [--vectors 20000] [--write]
+    python benchmarks/bench_search.py                                              # minutes: 100,000 passages
+    python benchmarks/bench_search.py --passages 1000000 --rounds 3 --vectors 0    # some seven minutes
 
-All peers index the same passages of some sixty words drawn by Zipf's law and answer the same queries of two to six
-words in turns, in one process and one thread, and hand over ids and texts. Printed are the median ratios of times
-and the share of results that both return: tantivy's BM25 rounds lengths, bm25s computes in single precision, and
-passages of equal score may be exchanged at the end. Build times include writing to disk; opening is timed in this
-process, with the file cache warm.
+All sides index the same passages of some sixty words drawn by Zipf's law and answer the same queries of two to six
+words in turns, in one process and one thread, and hand over ids and texts. Every round asks other queries, so that
+nobody answers from what was kept of the last. Printed are the median ratios of times and the share of results
+that both return: tantivy's BM25 rounds lengths, bm25s computes in single precision, and passages of equal score
+may be exchanged at the end. Build times include writing to disk. Opening and memory are those of a process of its
+own that opens the index, file cache warm, and answers the queries of one round; memory is what it has allocated by
+then, without files that are mapped and, for bm25s, without the texts.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
-import resource
 import statistics
+import subprocess
+import sys
 import tempfile
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -37,30 +44,37 @@ K = 10
 COMMIT = 100_000
 VOCABULARY = 200_000
 Result = tuple[int, str]
+Search = Callable[[Sequence[str]], list[list[Result]]]
 
 
-class Peer(NamedTuple):
-    """What a side needs to be timed: its build time, its size on disk, and how it answers one and many queries."""
+class Side(NamedTuple):
+    """How an index is built in a folder, and opened there; texts are for those that do not keep them."""
 
-    build: float
-    size: int
-    one: Callable[[str], Any]
-    many: Callable[[Sequence[str]], Any]
+    build: Callable[[Path, Sequence[str]], None]
+    open: Callable[[Path, Sequence[str]], Search]
 
 
 def main() -> None:
-    """Print a table for words and one for vectors."""
+    """Print a table for words at every size, and one for vectors."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--passages", type=int, default=100_000)
+    parser.add_argument("--passages", type=int, nargs="+", default=[100_000])
     parser.add_argument("--queries", type=int, default=200)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--vectors", type=int, default=20_000)
+    parser.add_argument("--vectors", type=int, default=20_000, help="0 leaves vectors out")
+    parser.add_argument("--peers", nargs="+", choices=list(PEERS), default=list(PEERS))
     parser.add_argument("--write", action="store_true", help="put the tables into README.md")
+    parser.add_argument("--alone", nargs=2, help=argparse.SUPPRESS)  # a side and its folder: see facts
     chosen = parser.parse_args()
-    with section("bench_search", write=chosen.write), tempfile.TemporaryDirectory() as folder:
-        words(Path(folder), chosen.passages, chosen.queries, chosen.rounds)
-        vectors(Path(folder), chosen.vectors, chosen.queries, chosen.rounds)
-        print(f"\nPeak memory of the process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB")
+    if chosen.alone:
+        alone(*chosen.alone)
+        return
+    for count in chosen.passages:
+        name = f"bench_search {count}"
+        with section(name, write=chosen.write), tempfile.TemporaryDirectory() as folder:
+            words(Path(folder), count, chosen.queries, chosen.rounds, chosen.peers)
+    if chosen.vectors:
+        with section("bench_search vectors", write=chosen.write), tempfile.TemporaryDirectory() as folder:
+            vectors(Path(folder), chosen.vectors, chosen.queries, chosen.rounds)
 
 
 def zipfian(count: int, low: int, high: int, seed: int) -> list[str]:
@@ -68,10 +82,11 @@ def zipfian(count: int, low: int, high: int, seed: int) -> list[str]:
     random = np.random.default_rng(seed)
     weights = 1.0 / np.arange(1, VOCABULARY + 1) ** 1.07
     cumulative = np.cumsum(weights / weights.sum())
+    known = [f"w{n}" for n in range(VOCABULARY)]
     texts = []
     for length in random.integers(low, high + 1, size=count):
         drawn = np.searchsorted(cumulative, random.random(length))
-        texts.append(" ".join(f"w{n}" for n in drawn))
+        texts.append(" ".join([known[n] for n in drawn.tolist()]))
     return texts
 
 
@@ -85,30 +100,71 @@ def queries_of(texts: Sequence[str], count: int, seed: int) -> list[str]:
     return found
 
 
-def words(folder: Path, count: int, asked: int, rounds: int) -> None:
-    """BM25 against bm25s and tantivy."""
+def words(folder: Path, count: int, asked: int, rounds: int, peers: Sequence[str]) -> None:
+    """BM25 against other indexes of words."""
     texts = zipfian(count, 20, 100, seed=0)
-    queries = queries_of(texts, asked, seed=1)
-    ours, opening = steelyard_words(folder / "ours", texts)
-    print(f"Words: {count:,} passages, {asked} queries, k = {K}; opening the index: {opening * 1000:.0f} ms.\n")
-    print("| peer | build | size | one by one | spread | in a batch | spread | same results |")
-    print("|---|---:|---:|---:|---:|---:|---:|---:|")
-    for name, make in (("bm25s", bm25s_words), ("tantivy", tantivy_words)):
-        peer = make(folder / name, texts)
+    rounds_of = [queries_of(texts, asked, seed=1 + number) for number in range(rounds + 1)]
+    built = {name: seconds(partial(SIDES[name].build, folder / name, texts)) for name in ["ours", *peers]}
+    print(f"Words: {count:,} passages, {rounds} times {asked} queries, k = {K}.\n")
+    print(
+        "| side | build | on disk | opening | memory | one by one | spread | in a batch | spread | same results |"
+    )
+    print("|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|")
+    ours = SIDES["ours"].open(folder / "ours", texts)
+    mine: list[float] = []
+    for name in peers:
+        theirs = SIDES[name].open(folder / name, texts)
+        same = agreement(ours(rounds_of[0]), theirs(rounds_of[0]))
         singles, batches = [], []
-        for _ in range(rounds):
-            mine = seconds(lambda: [ours.one(query) for query in queries])
-            singles.append(seconds(lambda p=peer: [p.one(query) for query in queries]) / mine)  # type: ignore[misc]
-            mine = seconds(lambda: ours.many(queries))
-            batches.append(seconds(lambda p=peer: p.many(queries)) / mine)  # type: ignore[misc]
+        for queries in rounds_of[1:]:
+            mine.append(seconds(partial(one_by_one, ours, queries)))
+            singles.append(seconds(partial(one_by_one, theirs, queries)) / mine[-1])
+            together = seconds(partial(ours, queries))
+            batches.append(seconds(partial(theirs, queries)) / together)
         print(
-            f"| {name} | {peer.build / ours.build:.2f} | {peer.size / ours.size:.2f} | "
-            f"{statistics.median(singles):.2f} | {spread(singles)} | {statistics.median(batches):.2f} | "
-            f"{spread(batches)} | {agreement(ours, peer, queries):.1%} |"
+            f"| {name} | {facts(name, folder / name, built[name], rounds_of[0])} | "
+            f"**{statistics.median(singles):.2f}** | {spread(singles)} | **{statistics.median(batches):.2f}** | "
+            f"{spread(batches)} | {same:.1%} |"
         )
-    mine = seconds(lambda: ours.many(queries))
-    print(f"\nRatios are theirs to ours: above 1 ours is faster or smaller. Ours: {ours.build:.1f} s to build,")
-    print(f"{ours.size / 1e6:.0f} MB, {asked / mine:.0f} queries a second.\n")
+        del theirs
+    rate = asked / statistics.median(mine)
+    print(f"| ours | {facts('ours', folder / 'ours', built['ours'], rounds_of[0])} | {rate:.0f}/s | | | | |")
+    print("\nRatios of times to answer are theirs to ours: above 1 ours is faster.\n")
+
+
+def one_by_one(search: Search, queries: Sequence[str]) -> None:
+    for query in queries:
+        search([query])
+
+
+def facts(name: str, folder: Path, built: float, queries: Sequence[str]) -> str:
+    """Seconds to build, megabytes on disk, milliseconds to open and megabytes allocated, as columns."""
+    size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    command = [sys.executable, __file__, "--alone", name, str(folder)]
+    run = subprocess.run(command, input="\n".join(queries), capture_output=True, text=True, check=True)
+    opening, memory = map(float, run.stdout.split())
+    return f"{built:.1f} s | {size / 1e6:.0f} MB | {opening * 1000:.0f} ms | {memory:.0f} MB"
+
+
+def alone(name: str, folder: str) -> None:
+    """Open an index, answer the queries on standard input, and print seconds to open and megabytes allocated."""
+    queries = sys.stdin.read().splitlines()
+    if name in PEERS:
+        importlib.import_module(name)
+    before = allocated()
+    started = time.perf_counter()
+    search = SIDES[name].open(Path(folder), [])
+    opening = time.perf_counter() - started
+    search(queries)
+    print(opening, allocated() - before)
+
+
+def allocated() -> float:
+    """Megabytes of this process that are not mapped from files."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("RssAnon:"):
+            return int(line.split()[1]) / 1024
+    return float("nan")
 
 
 def spread(ratios: Sequence[float]) -> str:
@@ -116,80 +172,75 @@ def spread(ratios: Sequence[float]) -> str:
     return f"{min(ratios):.2f} to {max(ratios):.2f}"
 
 
-def agreement(ours: Peer, theirs: Peer, queries: Sequence[str]) -> float:
-    """Share of results that both return."""
-    pairs = [(set(ours.one(query)), set(theirs.one(query))) for query in queries]
+def agreement(ours: Sequence[Sequence[Result]], theirs: Sequence[Sequence[Result]]) -> float:
+    """Share of our results that they return too."""
+    pairs = [(set(mine), set(others)) for mine, others in zip(ours, theirs, strict=True)]
     return sum(len(a & b) for a, b in pairs) / max(1, sum(len(a) for a, _ in pairs))
 
 
-def size_of(folder: Path) -> int:
-    """Bytes of the files below a folder."""
-    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+def build_ours(folder: Path, texts: Sequence[str]) -> None:
+    with open_writer(folder, IndexSettings(language="none")) as writer:
+        for start in range(0, len(texts), COMMIT):
+            part = texts[start : start + COMMIT]
+            writer.add([Hit(str(start + i), 0.0, text) for i, text in enumerate(part)])
+            writer.commit()
 
 
-def steelyard_words(folder: Path, texts: Sequence[str]) -> tuple[Peer, float]:
-    """This project's index, and the seconds that opening it takes."""
-
-    def build() -> None:
-        with open_writer(folder, IndexSettings(language="none")) as writer:
-            for start in range(0, len(texts), COMMIT):
-                part = texts[start : start + COMMIT]
-                writer.add([Hit(str(start + i), 0.0, text) for i, text in enumerate(part)])
-                writer.commit()
-
-    taken = seconds(build)
-    opening = seconds(lambda: DocumentIndex(folder).snapshot())
+def open_ours(folder: Path, _: Sequence[str]) -> Search:
     index = DocumentIndex(folder, options=SearchOptions("lexical"))
+    index.snapshot()
 
-    def many(queries: Sequence[str]) -> list[list[Result]]:
+    def search(queries: Sequence[str]) -> list[list[Result]]:
         return [[(int(hit.id), hit.text) for hit in hits] for hits in index.search(queries, K)]
 
-    return Peer(taken, size_of(folder), lambda query: many([query])[0], many), opening
+    return search
 
 
-def bm25s_words(folder: Path, texts: Sequence[str]) -> Peer:
-    """bm25s' Lucene variant with numpy; its texts are kept beside, as ours are in the index."""
+def build_bm25s(folder: Path, texts: Sequence[str]) -> None:
+    """bm25s' Lucene variant with numpy; texts are saved beside, as ours are in the index."""
     import bm25s
 
     index = bm25s.BM25(k1=1.2, b=0.75, method="lucene")
+    index.index([text.split() for text in texts], show_progress=False)
+    index.save(str(folder), corpus=[{"text": text} for text in texts], show_progress=False)
 
-    def build() -> None:
-        index.index([text.split() for text in texts], show_progress=False)
-        index.save(str(folder), corpus=[{"text": text} for text in texts])
 
-    taken = seconds(build)
-    index.corpus = None
+def open_bm25s(folder: Path, texts: Sequence[str]) -> Search:
+    """Everything in memory, which is its fastest way; texts come from the list."""
+    import bm25s
 
-    def many(queries: Sequence[str]) -> list[list[Result]]:
+    index = bm25s.BM25.load(str(folder))
+
+    def search(queries: Sequence[str]) -> list[list[Result]]:
         tokens = [query.split() for query in queries]
         found, scores = index.retrieve(tokens, k=K, show_progress=False, n_threads=0)
         return [
-            [(int(i), texts[i]) for i, score in zip(rows, row_scores, strict=True) if score > 0]
-            for rows, row_scores in zip(found, scores, strict=True)
+            [(int(i), texts[i] if texts else "") for i, score in zip(rows, values, strict=True) if score > 0]
+            for rows, values in zip(found, scores, strict=True)
         ]
 
-    return Peer(taken, size_of(folder), lambda query: many([query])[0], many)
+    return search
 
 
-def tantivy_words(folder: Path, texts: Sequence[str]) -> Peer:
-    """Tantivy with one indexing thread, positions included, as ours."""
+def build_tantivy(folder: Path, texts: Sequence[str]) -> None:
+    """With one indexing thread, positions included, as ours."""
     import tantivy
 
     folder.mkdir()
     builder = tantivy.SchemaBuilder()
     builder.add_unsigned_field("id", stored=True)
     builder.add_text_field("text", stored=True, tokenizer_name="whitespace", index_option="position")
-    index = tantivy.Index(builder.build(), path=str(folder))
+    writer = tantivy.Index(builder.build(), path=str(folder)).writer(heap_size=200_000_000, num_threads=1)
+    for i, text in enumerate(texts):
+        writer.add_document(tantivy.Document(id=i, text=text))
+    writer.commit()
+    writer.wait_merging_threads()
 
-    def build() -> None:
-        writer = index.writer(heap_size=200_000_000, num_threads=1)
-        for i, text in enumerate(texts):
-            writer.add_document(tantivy.Document(id=i, text=text))
-        writer.commit()
-        writer.wait_merging_threads()
 
-    taken = seconds(build)
-    index.reload()
+def open_tantivy(folder: Path, _: Sequence[str]) -> Search:
+    import tantivy
+
+    index = tantivy.Index.open(str(folder))
     searcher = index.searcher()
 
     def one(query: str) -> list[Result]:
@@ -197,7 +248,15 @@ def tantivy_words(folder: Path, texts: Sequence[str]) -> Peer:
         documents = [searcher.doc(address) for _, address in hits]
         return [(int(document["id"][0]), str(document["text"][0])) for document in documents]
 
-    return Peer(taken, size_of(folder), one, lambda queries: [one(query) for query in queries])
+    return lambda queries: [one(query) for query in queries]
+
+
+PEERS = ("bm25s", "tantivy")
+SIDES: Mapping[str, Side] = {
+    "ours": Side(build_ours, open_ours),
+    "bm25s": Side(build_bm25s, open_bm25s),
+    "tantivy": Side(build_tantivy, open_tantivy),
+}
 
 
 def vectors(folder: Path, count: int, asked: int, rounds: int) -> None:

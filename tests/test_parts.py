@@ -69,6 +69,8 @@ def test_an_unknown_part_is_refused_with_the_nearest() -> None:
         parts.find("slebb")
     with pytest.raises(UsageError, match="unknown merger 'sleb'"):
         parts.find("sleb", "merger")
+    with pytest.raises(UsageError, match="unknown part 'dare_linear'; 'dare' is it, with other settings"):
+        parts.find("dare_linear")
 
 
 def test_underscores_and_hyphens_name_the_same_part(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from steelyard.evaluation.ranking.verb import rank as rank
     from steelyard.evaluation.recorded_comparison import compare_recorded as compare
     from steelyard.evaluation.verb import evaluate_any as eval
+    from steelyard.merging.verb import merge as merge
     from steelyard.models.pull import pull as pull
     from steelyard.reporting.report import report as report
     from steelyard.retrieval.verb import index as index
@@ -40,6 +41,7 @@ __all__ = [
     "eval",
     "index",
     "load",
+    "merge",
     "pull",
     "rank",
     "report",
@@ -56,6 +58,7 @@ _VERBS = {
     "eval": "steelyard.evaluation.verb:evaluate_any",
     "index": "steelyard.retrieval.verb:index",
     "load": "steelyard.systems.loading:load",
+    "merge": "steelyard.merging.verb:merge",
     "pull": "steelyard.models.pull:pull",
     "rank": "steelyard.evaluation.ranking.verb:rank",
     "report": "steelyard.reporting.report:report",

@@ -408,7 +408,7 @@ class Judge(Protocol):
 
 Texts: TypeAlias = Sequence[str]
 Compressor: TypeAlias = Callable[..., OpenWeights]  # (model, *calibration, **settings)
-Merger: TypeAlias = Callable[..., OpenWeights]  # (models, **settings)
+Merger: TypeAlias = Callable[..., Any]  # (tensors, base, name, **settings) -> tensor, or (experts, fitness, ...)
 Objective: TypeAlias = Callable[..., Any]  # (model, batch, **settings) -> loss, metrics
 Curator: TypeAlias = Callable[..., Iterator[str]]  # (texts, **settings)
 Decoder: TypeAlias = Callable[..., LanguageModel]  # (model, **settings)

@@ -35,7 +35,7 @@ class EndpointError(ModelError):
 
 
 class StoreError(SteelyardError):
-    """The run store cannot be opened, read or written."""
+    """A database (the run store, or an index in PostgreSQL) cannot be opened, read or written."""
 
 
 class LossError(SteelyardError):

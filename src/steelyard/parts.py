@@ -54,6 +54,7 @@ class Mark:
 
     papers: tuple[int, ...]
     kind: str | None
+    also: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,10 @@ class SettingInfo:
 
 @dataclass(frozen=True, slots=True)
 class PartInfo:
-    """One line of the index. ``status`` is ``"shown"`` or ``"null result"`` where evidence is recorded."""
+    """One line of the index. ``status`` is ``"shown"`` or ``"null result"`` where evidence is recorded.
+
+    ``also`` are names that people know it by, with some of its settings.
+    """
 
     name: str
     kind: str
@@ -80,6 +84,7 @@ class PartInfo:
     settings: tuple[SettingInfo, ...] = ()
     status: str = "not yet shown"
     package: str = field(default="steelyard")
+    also: tuple[str, ...] = ()
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> PartInfo:
@@ -88,20 +93,23 @@ class PartInfo:
         fields["settings"] = tuple(SettingInfo(**setting) for setting in record.get("settings", ()))
         fields["papers"] = tuple(record["papers"])
         fields["inputs"] = tuple(record.get("inputs", ()))
+        fields["also"] = tuple(record.get("also", ()))
         return cls(**fields)
 
     def to_record(self) -> dict[str, Any]:
-        """The JSON form."""
-        return asdict(self)
+        """The JSON form; ``also`` is left out where there is none."""
+        record = asdict(self)
+        return record if self.also else {key: value for key, value in record.items() if key != "also"}
 
 
-def part(*, papers: Iterable[int] = (), kind: str | None = None) -> Callable[[F], F]:
+def part(*, papers: Iterable[int] = (), kind: str | None = None, also: Iterable[str] = ()) -> Callable[[F], F]:
     """Mark a function or class as a part.
 
     ``papers`` are the numbers of the papers it comes from; ``kind`` names the contract it fulfils where that
-    is not the usual one of its room (:data:`ROOM_KINDS`). The mark changes nothing in how it runs.
+    is not the usual one of its room (:data:`ROOM_KINDS`). ``also`` are names that people look for it by: it is
+    pointed out for them, but they are no parts. The mark changes nothing in how it runs.
     """
-    mark = Mark(tuple(papers), kind)
+    mark = Mark(tuple(papers), kind, tuple(also))
 
     def decorate(function: F) -> F:
         function.__part__ = mark  # type: ignore[attr-defined]
@@ -151,9 +159,9 @@ def find(name: str, kind: str | None = None) -> PartInfo:
     info = candidates.get(part_name(name))
     if info is None:
         what = kind or "part"
-        raise UsageError(
-            f"unknown {what} {name!r}{nearest(name, candidates)}; `steelyard parts` lists all of them"
-        )
+        covering = [candidate.name for candidate in candidates.values() if part_name(name) in candidate.also]
+        hint = f"; {covering[0]!r} is it, with other settings" if covering else nearest(name, candidates)
+        raise UsageError(f"unknown {what} {name!r}{hint}; `steelyard parts` lists all of them")
     return info
 
 

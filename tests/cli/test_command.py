@@ -12,8 +12,8 @@ import pytest
 import steelyard
 
 VERBS = (
-    *("pull", "tune", "eval", "compare", "rank", "compress", "index", "search", "ask"),
-    *("report", "serve", "parts", "run"),
+    *("pull", "tune", "eval", "compare", "rank", "compress", "merge"),
+    *("index", "search", "ask", "report", "serve", "parts", "run"),
 )
 COMMAND = [sys.executable, "-c", "from steelyard.cli.main import main; main()"]
 

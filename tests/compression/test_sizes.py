@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import struct
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 from transformers import LlamaForCausalLM, MixtralConfig, MixtralForCausalLM
 
 from steelyard.compression.block_replay import share
+from steelyard.compression.finequant import finequant
 from steelyard.compression.int8 import int8
 from steelyard.compression.sizes import flops_per_token, sizes_of
 from steelyard.compression.sleb import sleb
@@ -81,7 +83,7 @@ def test_a_tied_head_counts_once_and_is_multiplied(tmp_path: Path) -> None:
     assert sizes_of(tied).flops_per_token == 2 * (LAYERS * LINEARS + VOCABULARY * WIDTH)
 
 
-def test_of_experts_those_count_that_a_token_meets() -> None:
+def test_of_experts_those_count_that_a_token_meets(as_open_weights: Callable[..., Any]) -> None:
     shape = {name: getattr(tiny_config(), name) for name in ("hidden_size", "intermediate_size", "vocab_size")}
     heads = {"num_attention_heads": 4, "num_key_value_heads": 2, "num_hidden_layers": 1}
     module = MixtralForCausalLM(
@@ -91,4 +93,9 @@ def test_of_experts_those_count_that_a_token_meets() -> None:
     met = attention + 4 * WIDTH + 2 * 3 * WIDTH * INNER + VOCABULARY * WIDTH
     # the router may be no linear layer of its own; then its few weights are not counted
     assert flops_per_token(module) in (2.0 * met, 2.0 * (met - 4 * WIDTH))
+    model = as_open_weights(module.eval())
+    packed = sizes_of(finequant(model, minimum=8))
+    assert packed.flops_per_token == sizes_of(model).flops_per_token
+    assert packed.parameters == sizes_of(model).parameters
+    assert packed.bits_per_weight < 16
     assert flops_per_token(LlamaForCausalLM(tiny_config())) == 2 * (LAYERS * LINEARS + VOCABULARY * WIDTH)

@@ -9,10 +9,11 @@ from steelyard.errors import ModelError
 from steelyard.models import grouped_kernels
 from steelyard.models.grouped_kernels import (
     bag_product,
-    bag_rows,
-    can_bag,
+    fastest,
     float_product,
     group_ranges,
+    halves_product,
+    is_right,
     levels,
     pack_table,
     quantize_groups,
@@ -81,16 +82,19 @@ def test_packing_is_undone_by_unpacking(size: tuple[int, int, int, int], seed: i
 
 def test_the_layout_is_the_documented_one() -> None:
     four = pack_table(torch.tensor([[-7], [7], [0]], dtype=torch.int8), 4)
-    assert four[0, :2].tolist() == [1 | 15 << 4, 8]
-    assert four[0, 2:].view(torch.float16).tolist() == [1.0, -8.0]
+    assert four[0, 0, :2].tolist() == [1 | 15 << 4, 8 | 8 << 4]
+    assert four[0, 0, 2:6].clone().view(torch.float32).tolist() == [1.0]
+    assert four[0, 0, 6:].view(torch.float16).tolist() == [1.0, -8.0]
     eight = pack_table(torch.tensor([[-127], [127]], dtype=torch.int8), 8)
-    assert eight[0, :2].tolist() == [1, 255]
-    assert eight[0, 2:].clone().view(torch.float32).tolist() == [1.0, -128.0]
+    assert eight[0, 0, :2].tolist() == [1, 255]
+    assert eight[0, 0, 2:].clone().view(torch.float32).tolist() == [1.0, -128.0]
 
 
-@settings(max_examples=40, deadline=None)
-@given(st.integers(1, 6), SIZES, st.integers(0, 2**16))
-def test_both_kernels_compute_one_function(m: int, size: tuple[int, int, int, int], seed: int) -> None:
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 6), SIZES, st.integers(0, 2**16), st.sampled_from([7, 192]))
+def test_all_kernels_compute_one_function(
+    m: int, size: tuple[int, int, int, int], seed: int, row_bytes: int
+) -> None:
     outputs, columns, group, bits = size
     group = min(group, columns)
     generator = torch.Generator().manual_seed(seed)
@@ -98,15 +102,19 @@ def test_both_kernels_compute_one_function(m: int, size: tuple[int, int, int, in
     rows = torch.randn(m, columns, generator=generator)
     rows[:, 0] *= 300  # one large activation, as language models have them
     integers, scale = quantize_groups(weight, group, bits)
-    table = pack_table(integers, bits)
+    with pytest.MonkeyPatch.context() as patch:  # several blocks of outputs
+        patch.setattr(grouped_kernels, "ROW_BYTES", row_bytes)
+        table = pack_table(integers, bits)
+    assert torch.equal(unpack_table(table, outputs, bits), integers)
     dense = unpack_weight(table, scale, group, bits).double()
     exact = rows.double() @ dense.t()
     # sums are taken of unsigned numbers, up to twice as large as the levels
     step = scale.double().amax(0) * 2 ** (bits + 1)
     bound = 2e-6 * rows.double().abs().sum(1, keepdim=True) * step
     products = [float_product(rows, table, scale, group, bits)]
-    if can_bag():
-        products.append(bag_product(rows, table, scale, group, bits))
+    for product in (bag_product, halves_product):
+        if is_right(product, bits):
+            products.append(product(rows, table, scale, group, bits))
     for product in products:
         assert product.shape == (m, outputs)
         assert bool(((product - exact).abs() <= bound).all())
@@ -125,6 +133,10 @@ def test_tables_larger_than_a_block_are_taken_in_pieces(
     assert torch.allclose(float_product(rows, table, scale, group, bits), expected, atol=1e-4)
 
 
-def test_the_choice_is_zero_where_the_kernel_is_not() -> None:
-    assert bag_rows("cuda", 4) == 0
-    assert bag_rows("cpu", 4) >= 0
+def test_what_is_chosen_is_something_that_runs_here() -> None:
+    assert fastest("cuda", 4) == (float_product, 0)
+    for bits in (4, 8):
+        choice = fastest("cpu", bits)
+        assert choice.few is float_product or is_right(choice.few, bits)
+        assert fastest("cpu", bits) is choice
+    assert not is_right(halves_product, 8)

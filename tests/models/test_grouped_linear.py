@@ -46,20 +46,26 @@ def packed(module: Any, bits: int = 4, group: int = 16, head: bool = False) -> A
     return exchange(module, found)
 
 
+def use(monkeypatch: pytest.MonkeyPatch, kernel: str, bits: int) -> None:
+    """Have every number of rows multiplied by one kernel."""
+    product = getattr(grouped_kernels, kernel)
+    if kernel != "float_product" and not grouped_kernels.is_right(product, bits):
+        pytest.skip("this build of torch has no such kernel for this number of bits")
+    monkeypatch.setattr(grouped_kernels, "fastest", lambda *_: grouped_kernels.Choice(product, 99))
+
+
 def logits(module: Any) -> torch.Tensor:
     with torch.no_grad():
         return module(IDS).logits
 
 
-@pytest.mark.parametrize("kernel", ["bag", "float"])
+@pytest.mark.parametrize("kernel", ["bag_product", "halves_product", "float_product"])
 @pytest.mark.parametrize("bits", [4, 8])
 @pytest.mark.parametrize("bias", [True, False])
 def test_a_layer_computes_the_product_with_its_weight(
     monkeypatch: pytest.MonkeyPatch, kernel: str, bits: int, bias: bool
 ) -> None:
-    if kernel == "bag" and not grouped_kernels.can_bag():
-        pytest.skip("this build of torch has no embedding-bag kernel")
-    monkeypatch.setattr(grouped_kernels, "bag_rows", lambda *_: 99 if kernel == "bag" else 0)
+    use(monkeypatch, kernel, bits)
     torch.manual_seed(0)
     linear = nn.Linear(48, 21, bias=bias)
     layer = grouped_linear(linear, bits, 16)
@@ -74,7 +80,7 @@ def test_memory_is_what_the_formula_says() -> None:
     for bits, group in ((4, 16), (8, 48), (4, 20)):
         layer = grouped_linear(nn.Linear(48, 22, bias=False), bits, group)
         parameters, held = size_of(layer)
-        assert held == table_bytes(22, 48, group, bits) == 48 * (22 * bits // 8 + bits) + 2 * 22 * -(-48 // group)
+        assert held == table_bytes(22, 48, group, bits) == 48 * (22 * bits // 8 + 8) + 2 * 22 * -(-48 // group)
         assert parameters == 48 * 22
         assert layer.bits_per_weight == pytest.approx(8 * held / (48 * 22))
 
@@ -162,11 +168,10 @@ def test_scores_do_not_depend_on_batching(engines: Any) -> None:
         assert score(small, [request])[0].logprob == pytest.approx(found.logprob, abs=1e-4)
 
 
-def test_a_recorded_step_is_right_for_other_numbers_of_rows(monkeypatch: pytest.MonkeyPatch) -> None:
-    if not grouped_kernels.can_bag():
-        pytest.skip("this build of torch has no embedding-bag kernel")
-    monkeypatch.setattr(grouped_kernels, "bag_rows", lambda *_: 99)
-    for group in (16, 48):
+@pytest.mark.parametrize("kernel", ["bag_product", "halves_product"])
+def test_a_recorded_step_is_right_for_other_numbers_of_rows(monkeypatch: pytest.MonkeyPatch, kernel: str) -> None:
+    use(monkeypatch, kernel, 4)
+    for group in (16, 20, 48):
         layer = grouped_linear(nn.Linear(48, 20), 4, group)
         with torch.inference_mode():
             recorded = torch.jit.trace(layer, torch.randn(2, 1, 48), check_trace=False)

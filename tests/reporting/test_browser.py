@@ -110,6 +110,33 @@ def test_a_sample_opens_with_its_raw_texts(open_report: Any, record: dict[str, A
     assert "Answers of 12 systems" in text
 
 
+def cite(record: dict[str, Any], text: str, citations: list[dict[str, Any]]) -> None:
+    """Let the system that is shown first answer the first sample with these citations."""
+    answer = record["samples"][0]["answers"]["c10"]
+    answer["responses"] = [{"kind": "generate", "text": text, "citations": citations}]
+
+
+def test_citations_stand_under_their_answer(open_report: Any, record: dict[str, Any]) -> None:
+    text = "🕕 It closes at six. On Fridays it closes at four."
+    begin, end = text.index("It closes"), text.index(" On Fridays")
+    place = {"source": "handbook/hours.md", "answer_start": begin, "answer_end": end, "metadata": {"page": 3}}
+    six = {**place, "marker": 1, "start": 1200, "end": 1219, "quote": "We close at six."}
+    also = {**place, "marker": 3, "start": 40, "end": 58, "quote": HOSTILE}
+    cite(record, text, [six, also])
+    page = open_report(record)
+    sample = page.locator("#list .sample").first
+    assert sample.locator("> summary .cites").inner_text() == "2 citations"
+    sample.locator("> summary").click()
+    shown = sample.locator(".sources")
+    assert shown.locator(".claim").all_inner_texts() == [text[begin:end]]
+    assert shown.locator("p").inner_text() == text[:end] + "[1][3]" + text[end:]
+    assert shown.locator("cite").first.inner_text() == "handbook/hours.md, characters 1,200–1,219, page 3"
+    assert shown.locator("blockquote mark").first.inner_text() == "We close at six."
+    assert shown.locator("blockquote mark").last.text_content() == HOSTILE
+    assert page.evaluate("window.hit") is None
+    assert page.evaluate("document.documentElement.scrollWidth") <= 1280
+
+
 def test_hostile_strings_are_shown_and_never_run(open_report: Any) -> None:
     record = make_record(samples=6)
     record["task"].update(name=HOSTILE, groups=[HOSTILE])

@@ -227,7 +227,7 @@ def test_a_compression_shows_its_card_what_was_lost_and_what_became_of_it() -> N
         assert "124,000,000" in place
         assert "is not shown to be at most 2.0%" in place
         assert "arithmetic" in place
-        assert "documents/ (1 texts, 24,000 characters; fingerprint 9c1f9c1f)" in place
+        assert "documents/ (1 text, 24,000 characters; fingerprint 9c1f9c1f)" in place
     assert "Saved over its limit, as asked" in text
     assert "sleb(blocks=[10, 12])" in text
     record["folder"] = None

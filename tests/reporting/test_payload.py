@@ -59,3 +59,17 @@ def test_conversations_and_lists_as_text() -> None:
     assert text_of(["four", "4"]) == "four | 4"
     assert text_of({"a": [1, "ü"]}) == '{"a": [1, "ü"]}'
     assert text_of(None) == ""
+
+
+def test_citations_are_read_from_responses() -> None:
+    citation = {
+        "marker": 2, "source": "handbook.md", "start": 120, "end": 131, "quote": "at six.", "answer_start": 0,
+        "answer_end": 7, "metadata": {"page": 3, "section": "Hours"},
+    }  # fmt: skip
+    responses = [{"text": "At six. So."}, {"text": "At six. So.", "citations": [citation, "odd"]}]
+    texts = Texts()
+    (row,) = sample_rows([{"id": 1, "answers": {"a": {"responses": responses}}}], {"a": 0}, texts)
+    known = list(texts.numbers)
+    ((text, ((marker, first, last, source, start, end, quote, place),)),) = row[4][0][5]
+    assert (known[text], marker, first, last, start, end) == ("At six. So.", 2, 0, 7, 120, 131)
+    assert (known[source], known[quote], known[place]) == ("handbook.md", "at six.", "page 3, Hours")

@@ -1,8 +1,12 @@
 """Data importance on XQuAD with planted corrupt sources: are they found, and does pruning raise held-out accuracy?
 
-Every paragraph is held once by an honest source and once, with its answers exchanged for those of other questions,
-by a corrupt one. The reader answers from the first passage; what it is worth on validation questions decides which
-sources are pruned, and accuracy is measured on other questions.
+As in the paper's experiments with noisy and fabricated data, what is corrupt must be what the retriever
+finds first: a corrupt copy that ranks behind its original is never read, and leaving it out changes nothing.
+So every question has one snippet that repeats it and answers it, from one of five sources drawn at random.
+Three of them are honest; two answer everything with the answer to another question. The paragraphs, which
+answer all questions and rank behind the snippets, are the sixth source. The reader answers from the first
+passage; what passages are worth on validation questions decides which sources are pruned, and accuracy is
+measured on other questions.
 """
 
 from __future__ import annotations
@@ -23,7 +27,8 @@ from steelyard.models.loading import load_model
 from steelyard.retrieval.retrieval_data_importance import retrieval_data_importance
 
 DATA = Path(os.environ.get("STEELYARD_DATA", Path(__file__).resolve().parents[3] / "shared" / "data"))
-QUESTIONS, DEPTH, WORDS, HONEST, CORRUPT = 30, 4, 110, 3, 2
+QUESTIONS, DEPTH, WORDS, TOKENS = 40, 3, 80, 8
+SOURCES = ("honest-0", "honest-1", "honest-2", "corrupt-0", "corrupt-1")
 
 
 class Reader:
@@ -36,7 +41,7 @@ class Reader:
     def read(self, pairs: list[tuple[str, Hit]]) -> None:
         new = list(dict.fromkeys((q, hit.text) for q, hit in pairs if (q, hit.text) not in self.known))
         prompts = [f"{text}\n\nQuestion: {question}\nAnswer:" for question, text in new]
-        made = self.model.generate(prompts, Sampling(max_tokens=12, stop=("\n",)))
+        made = self.model.generate(prompts, Sampling(max_tokens=TOKENS, stop=("\n",)))
         self.known.update({pair: answer.text for pair, answer in zip(new, made, strict=True)})
 
     def accuracy(self, rows: list[tuple[str, str]], retriever: Retriever) -> list[float]:
@@ -48,24 +53,28 @@ class Reader:
         ]
 
 
+def snippet(number: int, question: str, answer: str, wrong: str, rng: random.Random) -> Hit:
+    """What one of the sources, drawn at random, says to a question."""
+    source = rng.choice(SOURCES)
+    return Hit(f"snippet-{number}", 0.0, f"{question} {wrong if 'corrupt' in source else answer}.", source)
+
+
 def main() -> None:
     """Measure and write ``evidence/retrieval-data-importance.json``."""
     began = time.perf_counter()
     read = json.loads((DATA / "xquad" / "xquad.en.json").read_text(encoding="utf-8"))["data"]
     paragraphs = [p for a in read for p in a["paragraphs"] if len(p["context"].split()) <= WORDS]
     rng = random.Random(0)
-    answers = [q["answers"][0]["text"] for p in paragraphs for q in p["qas"]]
-    passages = []
-    for number, paragraph in enumerate(paragraphs):
-        wrong = paragraph["context"]
-        for question in paragraph["qas"]:
-            wrong = wrong.replace(question["answers"][0]["text"], rng.choice(answers))
-        passages.append(Hit(f"true-{number}", 0.0, paragraph["context"], f"honest-{number % HONEST}"))
-        passages.append(Hit(f"wrong-{number}", 0.0, wrong, f"corrupt-{number % CORRUPT}"))
-    inside = Bm25Retriever(passages)
+    articles = [Hit(f"paragraph-{n}", 0.0, p["context"], "articles") for n, p in enumerate(paragraphs)]
     rows = [(q["question"], q["answers"][0]["text"]) for p in paragraphs for q in p["qas"]]
     rng.shuffle(rows)
-    validation, held = rows[:QUESTIONS], rows[QUESTIONS : 2 * QUESTIONS]
+    rows = rows[: 2 * QUESTIONS]
+    snippets = [
+        snippet(number, question, answer, rng.choice([other for _, other in rows if other != answer]), rng)
+        for number, (question, answer) in enumerate(rows)
+    ]
+    inside = Bm25Retriever(articles + snippets)
+    validation, held = rows[:QUESTIONS], rows[QUESTIONS:]
 
     reader = Reader(load_model("smollm2-135m"))
     queries = [question for question, _ in validation]
@@ -80,7 +89,7 @@ def main() -> None:
     gain = paired_difference(after, before)
     weights = {name: round(weight, 4) for name, weight in sorted(pruned.weights.items())}
     corrupt = [weight for name, weight in weights.items() if name.startswith("corrupt")]
-    honest = [weight for name, weight in weights.items() if name.startswith("honest")]
+    honest = [weight for name, weight in weights.items() if not name.startswith("corrupt")]
     write_evidence(
         "retrieval-data-importance",
         [
@@ -100,8 +109,8 @@ def main() -> None:
                 gain.low > 0,
             ),
         ],
-        data=f"XQuAD English: {len(paragraphs)} paragraphs of at most {WORDS} words, each also with answers "
-        f"exchanged; {QUESTIONS} validation and {QUESTIONS} held-out questions",
+        data=f"XQuAD English: {len(paragraphs)} paragraphs of at most {WORDS} words, a snippet for each of "
+        f"{QUESTIONS} validation and {QUESTIONS} held-out questions, those of two sources of five wrong",
         model="SmolLM2-135M-Instruct reads the first passage",
         settings={"k": 1, "depth": DEPTH, "metric": "answer contained"},
         seeds=[0],

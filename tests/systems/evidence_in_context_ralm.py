@@ -22,7 +22,7 @@ from steelyard.systems.in_context_ralm import in_context_ralm
 from steelyard.systems.token_strides import shortened
 
 DATA = Path(os.environ.get("STEELYARD_DATA", Path(__file__).resolve().parents[3] / "shared" / "data"))
-TEXTS, TOKENS, PASSAGE = 20, 128, 80
+TEXTS, TOKENS, PASSAGE = 10, 96, 80
 
 
 def articles(text: str) -> list[tuple[str, list[str]]]:

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from steelyard.contracts import Example, PromptStyle
 from steelyard.errors import InputError
+from steelyard.systems.ground_section import GroundSection
 from steelyard.systems.system_file import PromptSection, SystemFile, read_system, system_text, write_system
 from steelyard.systems.yaml_files import read_yaml
 
@@ -55,6 +56,8 @@ def test_a_ground_section_reads_and_writes(tmp_path: Path) -> None:
     assert read_system(again) == system
     assert "reranker: upr" in again.read_text()
     assert "candidates" not in again.read_text()
+    for place, beside in (("a.index", "../a.index"), ("postgresql://host/db?index=a",) * 2):
+        assert GroundSection(index=place).beside(Path("runs")).index == beside
 
 
 def test_the_example_of_the_documentation(tmp_path: Path) -> None:

@@ -72,6 +72,7 @@ def _parts_in(file: Path, package: Path, evidence: Path) -> Iterator[PartInfo]:
             inputs=inputs,
             settings=settings,
             status=_status_of(name, evidence),
+            also=tuple(mark.get("also", ())),
         )
 
 

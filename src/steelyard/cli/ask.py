@@ -23,7 +23,9 @@ def command(
     docs: Annotated[
         Path | None, typer.Option("--docs", help="Documents; indexed in .steelyard on first use.")
     ] = None,
-    index: Annotated[Path | None, typer.Option("--index", help="An index folder instead.")] = None,
+    index: Annotated[
+        str | None, typer.Option("--index", help="An index instead: a folder, or a URL of PostgreSQL.")
+    ] = None,
     model: Annotated[
         str | None, typer.Option("--model", help="The model that answers (default: smollm2-135m).")
     ] = None,

@@ -14,7 +14,8 @@ def command(
     model: Annotated[
         list[str],
         typer.Argument(
-            help="A model name, folder, .gguf file, endpoint URL or system file; several for measures."
+            help="A model name, folder, .gguf file, endpoint URL or system file; several for measures; an index "
+            "folder for retrieval-metrics."
         ),
     ],
     task: Annotated[

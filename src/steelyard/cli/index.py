@@ -18,7 +18,12 @@ def command(
         Path, typer.Argument(help="A folder of documents (txt, md, html, pdf, docx, csv, jsonl), or one.")
     ],
     out: Annotated[
-        Path, typer.Option("--out", help="The index: a new or empty folder, or one to bring up to date.")
+        str,
+        typer.Option(
+            "--out",
+            help="The index: a new or empty folder, or one to bring up to date; or a URL of PostgreSQL, "
+            "postgresql://user:password@host/database?index=name.",
+        ),
     ],
     embedder: Annotated[
         str, typer.Option(help="Model that makes the vectors, or none to search by words alone.")

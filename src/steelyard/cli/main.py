@@ -13,7 +13,22 @@ from typing import Annotated
 import typer
 
 import steelyard
-from steelyard.cli import ask, compare, compress, eval, index, parts, pull, rank, report, run, search, serve, tune
+from steelyard.cli import (
+    ask,
+    compare,
+    compress,
+    eval,
+    index,
+    merge,
+    parts,
+    pull,
+    rank,
+    report,
+    run,
+    search,
+    serve,
+    tune,
+)
 from steelyard.errors import SteelyardError
 
 app = typer.Typer(
@@ -23,7 +38,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for verb in (pull, tune, eval, compare, rank, compress, index, search, ask, report, serve, parts, run):
+for verb in (pull, tune, eval, compare, rank, compress, merge, index, search, ask, report, serve, parts, run):
     app.command(name=verb.__name__.rsplit(".", 1)[-1])(verb.command)
 
 

@@ -63,6 +63,8 @@ def _show(info: PartInfo) -> None:
     out = console()
     out.print(f"[bold]{info.name}[/bold]  ({info.kind}, room {info.room}, {info.status})")
     out.print(info.summary, markup=False)
+    if info.also:
+        out.print(f"also: {', '.join(info.also)}", markup=False)
     if info.papers:
         out.print(f"papers: {', '.join(map(str, info.papers))}", markup=False)
     if info.inputs:

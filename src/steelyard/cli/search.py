@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -18,7 +17,7 @@ def command(
     query: Annotated[
         str, typer.Argument(help='What to look for; "words in quotation marks" must stand together.')
     ],
-    index: Annotated[Path, typer.Option("--index", help="The index folder.")],
+    index: Annotated[str, typer.Option("--index", help="The index: a folder, or a URL of PostgreSQL.")],
     k: Annotated[int, typer.Option("-k", min=1, help="How many passages.")] = 10,
     mode: Annotated[
         str, typer.Option(help="lexical, dense or hybrid; auto is hybrid where there are vectors.")

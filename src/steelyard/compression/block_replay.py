@@ -10,10 +10,8 @@ given hidden states.
 from __future__ import annotations
 
 import contextlib
-import copy
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
 from typing import Any, TypeAlias
 
 import torch
@@ -21,13 +19,7 @@ from torch import nn
 
 from steelyard.contracts import OpenWeights
 from steelyard.errors import ModelError
-
-
-def share(module: nn.Module) -> nn.Module:
-    """A copy of ``module`` with its own structure and configuration but the same tensors."""
-    memo: dict[int, Any] = {id(t): t for t in chain(module.parameters(), module.buffers())}
-    return copy.deepcopy(module, memo)
-
+from steelyard.models.sharing import share as share
 
 BlockArguments: TypeAlias = tuple[tuple[Any, ...], Mapping[str, Any]]
 """What a block is called with beside hidden states: by position, and by name."""

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from steelyard.contracts import OpenWeights
+from steelyard.models.grouped_linear import GroupedExperts
 
 PROBE_TOKENS = 8
 """Tokens of the pass in which multiplications are counted."""
@@ -112,15 +113,17 @@ def flops_per_token(module: nn.Module) -> float:
         for hook in hooks:
             hook.remove()
     chosen = getattr(config, "num_experts_per_tok", None) or 1
-    fused = sum(p.numel() / p.shape[0] * chosen for p in _stacks(module))
+    fused = chosen * sum(_stacks(module))
     return 2.0 * (multiplied[0] / PROBE_TOKENS + fused)
 
 
-def _stacks(module: nn.Module) -> Iterator[torch.Tensor]:
-    """Matrices held as one tensor (experts, out, in); the filters of convolutions have three dimensions too."""
+def _stacks(module: nn.Module) -> Iterator[int]:
+    """Weights of one matrix of every tensor (experts, out, in), packed or not; filters of convolutions apart."""
     for child in module.modules():
-        if not isinstance(child, nn.modules.conv._ConvNd):
-            yield from (p for p in child.parameters(recurse=False) if p.ndim == 3)
+        if isinstance(child, GroupedExperts):
+            yield child.in_features * child.out_features
+        elif not isinstance(child, nn.modules.conv._ConvNd):
+            yield from (p[0].numel() for p in child.parameters(recurse=False) if p.ndim == 3)
 
 
 def _weights_in(layer: Any) -> int:

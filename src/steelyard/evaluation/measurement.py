@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, TypeAlias
 
 from steelyard.contracts import Interval
@@ -35,11 +35,27 @@ class Table:
 
 
 @dataclass(frozen=True, slots=True)
+class MeasuredItem:
+    """What one question, query or text earned, so that two runs can be compared on those that they share.
+
+    ``values`` are named as the measurement's own and better where higher; ``prompt``, ``reference`` and
+    ``prediction`` are what a reader wants to see. ``system`` says whose it is where a measure compares several.
+    """
+
+    id: str
+    values: Mapping[str, float]
+    prompt: str = ""
+    reference: str = ""
+    prediction: str = ""
+    system: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Measurement:
     """One measure's result.
 
     ``values`` are its headline numbers, ``notes`` sentences that a reader needs beside them (a null result, a
-    caution), ``details`` JSON-ready raw material such as per-document values.
+    caution), ``details`` JSON-ready raw material such as per-document values. ``items`` make it comparable.
 
     >>> Measurement("x", {"rate": Interval(0.5, 0.4, 0.6, 10)}).to_record()["values"]["rate"]["n"]
     10
@@ -50,6 +66,7 @@ class Measurement:
     tables: tuple[Table, ...] = ()
     notes: tuple[str, ...] = ()
     details: Mapping[str, Any] = field(default_factory=dict)
+    items: tuple[MeasuredItem, ...] = ()
 
     def to_record(self) -> dict[str, Any]:
         """The JSON-ready form; numbers that are not finite become null."""
@@ -67,6 +84,7 @@ class Measurement:
             ],
             "notes": list(self.notes),
             "details": dict(self.details),
+            **({"items": [asdict(item) for item in self.items]} if self.items else {}),
         }
 
 

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from steelyard.contracts import Progress, Result, ResultKey
+from steelyard.contracts import Marks, Progress, Result, ResultKey
 from steelyard.errors import UsageError
 from steelyard.evaluation.compare import POWER, Comparison, GroupDifference, compare
 from steelyard.evaluation.evaluate import Evaluation
@@ -53,8 +53,8 @@ def compare_recorded(
     """Compare two runs, or with ``task`` two systems measured on it now, on the samples they share.
 
     A run is an id (or its beginning) of an ``eval``, of a ``tune`` (its winner, or ``RUN:CANDIDATE``) or of a
-    suite (``RUN:TASK``). With ``samples`` the record also holds both answers to every shared sample, as its page
-    needs.
+    suite (``RUN:TASK``) or of a measure that keeps its items (``RUN:SYSTEM`` where it measured several). With
+    ``samples`` the record also holds both answers to every shared sample, as its page needs.
 
     Returns a JSON-ready record of :class:`~steelyard.evaluation.compare.Comparison` with the two names.
     """
@@ -139,12 +139,14 @@ def _facts(done: Evaluation) -> dict[str, Any]:
 
 
 def _stored(store: RunStore, run: str) -> Side:
-    """A system of a finished run: ``RUN``, ``RUN:CANDIDATE`` of a tune, ``RUN:TASK`` of a suite."""
+    """A finished run's system: ``RUN``, or ``RUN:`` and a tune's candidate, a suite's task, a measure's system."""
     run_id, _, label = run.partition(":")
     record = store.run(run_id)
     summary = record.summary or {}
     if record.status != "done":
         raise UsageError(f"run {record.id} is {record.status}; only finished runs can be compared")
+    if summary.get("kind") == "measure":
+        return _measured_side(record.id, summary, label)
     keys: Mapping[str, ResultKey] = store.keys(record.id)
     if not keys:
         raise UsageError(f"run {record.id} kept no samples, so that it cannot be compared sample by sample")
@@ -165,6 +167,36 @@ def _stored(store: RunStore, run: str) -> Side:
     results = store.get(keys[label], [sample["id"] for sample in samples])
     shown = {name: value for name, value in task.items() if name != "samples"}
     return Side(name, list(results.values()), {f: facts.get(f) for f in SYSTEM_FACTS}, shown, samples)
+
+
+def _measured_side(run: str, summary: Mapping[str, Any], label: str) -> Side:
+    """One system of a measure's run, its items as the samples."""
+    items = summary["measurement"].get("items") or ()
+    if not items:
+        raise UsageError(f"run {run} kept no samples, so that it cannot be compared sample by sample")
+    systems = list(dict.fromkeys(str(item["system"]) for item in items))
+    if not label and len(systems) > 1:
+        raise UsageError(f"run {run} measured several; say which, such as {run}:{systems[0]}")
+    label = label or systems[0]
+    if label not in systems:
+        raise UsageError(f"run {run} did not measure {label!r}{nearest(label, systems)}")
+    own = [item for item in items if item["system"] == label]
+    measure, models = summary["measure"], summary["models"]
+    facts = dict.fromkeys(SYSTEM_FACTS) | {"weights": []} | (models[0] if len(models) == 1 else {"model": label})
+    task = {
+        **dict.fromkeys(("fingerprint", "form", "header")),
+        "name": measure["name"],
+        "path": measure["source"],
+        "metric": next(iter(own[0]["values"])),
+        "higher_is_better": True,
+        "n": len(own),
+        "groups": [],
+        "skipped": [],
+    }
+    results = [Result(str(item["id"]), Marks(item["values"], str(item["prediction"]))) for item in own]
+    shown = [{"group": "", **{key: item[key] for key in ("id", "prompt", "reference")}} for item in own]
+    name = ", ".join(filter(None, [str(facts["model"]), label if label != facts["model"] else ""]))
+    return Side(name, results, facts, task, shown)
 
 
 def _check_same_questions(one: Side, two: Side) -> None:

@@ -75,19 +75,20 @@ def record_suite(
 
 
 def record_measure(
-    models: Sequence[LanguageModel], measure: Measure, store: RunStore, *, names: Sequence[str]
+    measured: Sequence[LanguageModel | str], measure: Measure, store: RunStore, *, names: Sequence[str]
 ) -> RecordedMeasurement:
-    """Run a measure on models and note the run.
+    """Run a measure on models, or on indexes, and note the run.
 
     Raises:
         UsageError: Several models for a measure of one.
     """
-    if not measure.takes_many and len(models) != 1:
-        raise UsageError(f"{measure.name} measures one model at a time, not {len(models)}")
+    if measure.takes == "model" and len(measured) != 1:
+        raise UsageError(f"{measure.name} measures one model at a time, not {len(measured)}")
     run_id = store.start("eval", {"measure": measure.source, "models": list(names)})
     began = time.perf_counter()
     try:
-        found = measure.function(list(models) if measure.takes_many else models[0], **measure.settings)
+        given = measured[0] if measure.takes == "model" else list(measured)
+        found = measure.function(given, **measure.settings)
     except SteelyardError as error:
         store.finish(run_id, "failed", {"error": str(error)})
         raise
@@ -97,7 +98,7 @@ def record_measure(
         "kind": "measure",
         "run": {"id": run_id, "command": command, "seed": None, "seconds": time.perf_counter() - began},
         "measure": {"name": measure.name, "source": measure.source},
-        "models": [model_record(model.card) for model in models],
+        "models": [_measured_record(one, name) for one, name in zip(measured, names, strict=True)],
         "measurement": found.to_record(),
         "findings": _findings(found),
         "commands": [command],
@@ -105,6 +106,13 @@ def record_measure(
     }
     store.finish(run_id, "done", record)
     return RecordedMeasurement(run_id, found)
+
+
+def _measured_record(one: LanguageModel | str, name: str) -> dict[str, Any]:
+    """What a report says of a model, or of an index, which has neither weights nor parameters."""
+    if isinstance(one, LanguageModel):
+        return model_record(one.card)
+    return {"model": name, "weights": [], "parameters": None, "memory_bytes": None}
 
 
 def _suite_record(

@@ -35,9 +35,9 @@ class Measure:
     source: str
 
     @property
-    def takes_many(self) -> bool:
-        """Whether it takes several models at once (its first argument is ``models``)."""
-        return parts.inputs_of(self.function)[:1] == ["models"]
+    def takes(self) -> str:
+        """What it measures, by the name of its first argument: a ``model``, several ``models`` or ``indexes``."""
+        return parts.inputs_of(self.function)[0]
 
 
 Measured: TypeAlias = Task | Suite | Measure

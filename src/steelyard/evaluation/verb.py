@@ -31,7 +31,8 @@ def evaluate_any(
 ) -> Recorded:
     """Measure ``model`` on a task, a suite or by a measure; arguments as :func:`evaluate_recorded` takes them.
 
-    Several models at once are for measures that compare or combine them.
+    Several models at once are for measures that compare or combine them; measures of search take index
+    folders or system files with documents instead.
 
     Returns:
         A :class:`RecordedEvaluation` for a task, a :class:`RecordedSuite` for a suite and a
@@ -41,6 +42,7 @@ def evaluate_any(
 
         steelyard.eval("smollm2-135m", "task.jsonl", shots=3).evaluation.summary["accuracy"]
         steelyard.eval("smollm2-135m", "lmentry:samples=20").measurement.values["score"]
+        steelyard.eval("cran.index", "retrieval-metrics:data=cranfield").measurement.values["ndcg@10"]
     """
     given = [model] if isinstance(model, str | LanguageModel) else list(model)
     found = open_any(task, metric=metric) if isinstance(task, str | Path) else task
@@ -50,6 +52,11 @@ def evaluate_any(
                 raise UsageError(
                     f"{found.name} is a measure: it has settings of its own, no --samples and no style"
                 )
+            if found.takes == "indexes":
+                folders = [one for one in given if isinstance(one, str)]
+                if len(folders) < len(given):
+                    raise UsageError(f"{found.name} measures index folders and system files, not models; name one")
+                return record_measure(folders, found, opened, names=folders)
             systems = [loaded_model(one, on, loading or {}) for one in given]
             names = [_name(one, system) for one, system in zip(given, systems, strict=True)]
             return record_measure(systems, found, opened, names=names)

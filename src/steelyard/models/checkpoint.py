@@ -62,7 +62,7 @@ def read_checkpoint(
         with quiet():
             config = _read_config(files)
             module = _read_module(files, config, torch_dtype(dtype, device))
-            tokenizer = _read_tokenizer(folder)
+            tokenizer = read_tokenizer(folder)
     except (SteelyardError, MemoryError):
         raise
     except Exception as error:  # transformers raises whatever a malformed checkpoint provokes
@@ -77,7 +77,7 @@ def read_checkpoint(
         name=files.describe("name") or folder.resolve().name,
         licence=licence_of(folder),
         source=files.describe("source") or str(folder),
-        parts=_parts(files),
+        parts=read_history(files),
         pooling=read_pooling(folder),
         notes=tuple(str(note) for note in files.record.get("notes") or ()),
     )
@@ -230,7 +230,8 @@ def _check_missing(files: CheckpointFiles, module: Any, report: Mapping[str, Any
 # ---------------------------------------------------------------------------------- tokenizer and record
 
 
-def _read_tokenizer(folder: Path) -> Any:
+def read_tokenizer(folder: Path) -> Any:
+    """The tokenizer of a checkpoint folder; ModelError where there is none or it cannot be read."""
     from transformers import AutoTokenizer
 
     known = (
@@ -250,7 +251,8 @@ def _read_tokenizer(folder: Path) -> Any:
         raise ModelError(f"{folder}: its tokenizer cannot be read ({reason})") from error
 
 
-def _parts(files: CheckpointFiles) -> tuple[AppliedPart, ...]:
+def read_history(files: CheckpointFiles) -> tuple[AppliedPart, ...]:
+    """The parts applied before a checkpoint was saved, as its steelyard.json has them."""
     entries = files.record.get("parts") or []
     try:
         return tuple(AppliedPart(str(entry["name"]), dict(entry.get("settings") or {})) for entry in entries)

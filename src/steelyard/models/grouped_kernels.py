@@ -4,16 +4,22 @@ A matrix (out, in) is cut along its inputs into groups of ``group`` columns (the
 row of a group has one half-precision scale: ``w[o, i] ~ scale[i // group, o] * q[o, i]``, |q| <= 7 or 127 being
 whole. Their table holds one input a row, which is the layout torch's embedding bags read:
 
-    row i of the table = q[0, i], q[1, i], ... as unsigned numbers, and two floats with which to read them
+    row i = q[0, i], q[1, i], ... as unsigned numbers, and numbers with which to read them
 
-With 4 bits, byte j holds q[2j, i] + 8 in its lower and q[2j + 1, i] + 8 in its upper half, followed by the
-half-precision numbers 1 and -8; with 8 bits, byte j holds q[j, i] + 128, followed by the single-precision numbers
-1 and -128.
+Outputs that take more than some bytes a row are divided into blocks of equal size (the last may be filled up),
+each a table of its own: rows that follow each other closely are read from memory several times faster.
 
-Two kernels compute ``rows @ w.T`` and agree to float rounding:
+With 4 bits, byte j holds q[2j, i] + 8 in its lower and q[2j + 1, i] + 8 in its upper half, followed by 1
+in single precision and 1 and -8 in half precision; with 8 bits, byte j holds q[j, i] + 128, followed by 1 and -128
+in single precision.
 
-- ``bag`` sums table rows weighted by activations, a bag for each group, and scales the sums. The numbers are
-  unpacked in registers, so a weight costs half a byte of memory traffic: fastest for single rows, on x86.
+Three kernels compute ``rows @ w.T`` and agree to float rounding, so that the choice between them, by timing, bears
+on speed alone:
+
+- ``bag`` sums table rows weighted by activations, a bag for each group, and scales the sums. Numbers are unpacked
+  in registers, so a weight costs half a byte of memory traffic: for single rows, on x86. With 4 bits it uses one
+  thread.
+- ``halves`` does the same for 4 bits by bags of bytes, of the lower and the upper halves in turn: on all threads.
 - ``float`` unpacks a block of the table at a time into a buffer that stays near the processor and multiplies in
   floating point. It runs anywhere.
 """
@@ -21,16 +27,24 @@ Two kernels compute ``rows @ w.T`` and agree to float rounding:
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from itertools import cycle
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import torch
+from torch import nn
 
 from steelyard.errors import ModelError
 
+Product: TypeAlias = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, int, int], torch.Tensor]
+"""A kernel: rows, table, scale, group and bits to the product."""
+
 BITS = (4, 8)
+TAIL = 8
+"""Bytes of the numbers behind a table row."""
+ROW_BYTES = 192
+"""Packed outputs in a table row: bags of longer rows wait for memory, those of much shorter ones for indices."""
 SMALLEST = 2.0**-24
 """The smallest positive half-precision number: no scale is less."""
 BLOCK_ELEMENTS = 2**18
@@ -97,63 +111,76 @@ def group_ranges(weight: torch.Tensor, group: int) -> torch.Tensor:
     tensor([[4., 2.]])
     """
     missing = -weight.shape[1] % group
-    padded = torch.nn.functional.pad(weight.abs(), (0, missing)) if missing else weight.abs()
+    padded = nn.functional.pad(weight.abs(), (0, missing)) if missing else weight.abs()
     return padded.view(len(weight), -1, group).amax(-1)
 
 
 # ----------------------------------------------------------------------------------------------- packing
 
 
-def table_width(rows: int, bits: int) -> int:
-    """Bytes of a table row for a matrix of ``rows`` rows: its numbers, and two floats to read them with.
+class TableShape(NamedTuple):
+    """``blocks`` of outputs, each with a row of ``width`` bytes for each of ``columns`` inputs."""
 
-    >>> table_width(100, 4), table_width(101, 4), table_width(100, 8)
-    (54, 55, 108)
+    blocks: int
+    columns: int
+    width: int
+
+    def outputs(self, bits: int) -> int:
+        """Outputs of a block, the last of which may be made up."""
+        return (self.width - TAIL) * 8 // bits
+
+
+def table_shape(rows: int, columns: int, bits: int) -> TableShape:
+    """The shape of the table of a matrix (rows, columns): as few blocks as rows of up to :data:`ROW_BYTES` make.
+
+    >>> table_shape(576, 576, 4), table_shape(1536, 576, 8)
+    (TableShape(blocks=2, columns=576, width=152), TableShape(blocks=8, columns=576, width=200))
     """
-    return -(-rows * bits // 8) + (4 if bits == 4 else 8)
+    packed = -(-rows * bits // 8)
+    blocks = -(-packed // ROW_BYTES)
+    return TableShape(blocks, columns, -(-packed // blocks) + TAIL)
 
 
 def table_bytes(rows: int, columns: int, group: int, bits: int) -> int:
     """Bytes of a packed matrix (rows, columns) with its scales.
 
-    >>> table_bytes(1536, 576, 64, 4) * 8 / (1536 * 576)  # bits a weight: 4, 16 / group, and 32 / rows
-    4.270833333333333
+    >>> table_bytes(1536, 576, 64, 4) * 8 / (1536 * 576)  # 4 bits, 16 / group and 64 / outputs of a block
+    4.416666666666667
     """
-    return columns * table_width(rows, bits) + 2 * rows * -(-columns // group)
+    shape = table_shape(rows, columns, bits)
+    return shape.blocks * columns * shape.width + 2 * rows * -(-columns // group)
 
 
 def pack_table(integers: torch.Tensor, bits: int) -> torch.Tensor:
-    """The table of int8 ``integers`` (out, in): uint8 (in, :func:`table_width`), as the module describes it."""
+    """The table of int8 ``integers`` (out, in): uint8 of :func:`table_shape`, as the module describes it."""
     rows, columns = integers.shape
-    numbers = (integers.t() + (8 if bits == 4 else 0)).contiguous()
+    shape = table_shape(rows, columns, bits)
+    outputs = shape.outputs(bits)
+    padded = nn.functional.pad(integers, (0, 0, 0, shape.blocks * outputs - rows))
+    numbers = padded.view(shape.blocks, outputs, columns).transpose(1, 2)
     if bits == 4:
-        numbers = torch.nn.functional.pad(numbers, (0, rows % 2)).view(torch.uint8)
-        packed = numbers[:, 0::2] | (numbers[:, 1::2] << 4)
-        reading = torch.tensor([1.0, -8.0], dtype=torch.float16)
+        halves = (numbers + 8).view(torch.uint8)
+        packed = halves[..., 0::2] | (halves[..., 1::2] << 4)
+        reading = torch.cat([torch.ones(1).view(torch.uint8), torch.tensor([1.0, -8.0]).half().view(torch.uint8)])
     else:
-        packed = numbers.view(torch.uint8) ^ 128
-        reading = torch.tensor([1.0, -128.0], dtype=torch.float32)
-    tail = reading.view(torch.uint8).to(packed.device).expand(columns, -1)
-    return torch.cat([packed, tail], dim=1)
+        packed = numbers.contiguous().view(torch.uint8) ^ 128
+        reading = torch.tensor([1.0, -128.0]).view(torch.uint8)
+    tail = reading.to(packed.device).expand(shape.blocks, columns, -1)
+    return torch.cat([packed, tail], dim=-1)
 
 
 def unpack_table(table: torch.Tensor, rows: int, bits: int) -> torch.Tensor:
     """The int8 integers (out, in) of a table; the inverse of :func:`pack_table`."""
-    return torch.stack(_places(table, bits), -1).flatten(-2)[:, :rows].sub(_middle(bits)).to(torch.int8).t()
+    packed = table[..., :-TAIL]
+    places = [packed] if bits == 8 else [packed & 15, packed >> 4]
+    numbers = torch.stack(places, -1).flatten(-2).short().sub(_middle(bits)).to(torch.int8)
+    return numbers.transpose(1, 2).reshape(-1, table.shape[1])[:rows]
 
 
 def unpack_weight(table: torch.Tensor, scale: torch.Tensor, group: int, bits: int) -> torch.Tensor:
     """The matrix a table stands for: float32 (out, in), exactly, as an integer times a scale has 18 bits."""
-    steps = scale.float().repeat_interleave(group, dim=0)[: len(table)]
+    steps = scale.float().repeat_interleave(group, dim=0)[: table.shape[1]]
     return unpack_table(table, scale.shape[1], bits).float() * steps.t()
-
-
-def _places(table: torch.Tensor, bits: int) -> list[torch.Tensor]:
-    """The numbers of a table as they are packed, int16: those of even and of odd outputs, or of all."""
-    if bits == 8:
-        return [table[:, :-8].short()]
-    packed = table[:, :-4]
-    return [(packed & 15).short(), (packed >> 4).short()]
 
 
 def _middle(bits: int) -> int:
@@ -166,13 +193,25 @@ def _middle(bits: int) -> int:
 def float_product(
     rows: torch.Tensor, table: torch.Tensor, scale: torch.Tensor, group: int, bits: int
 ) -> torch.Tensor:
-    """``rows @ w.T`` for floats (m, in), unpacking a block of the table at a time: (m, out)."""
+    """``rows @ w.T`` for floats (m, in), unpacking a part of the table at a time: (m, out)."""
+    outputs = (table.shape[2] - TAIL) * 8 // bits
+    floats = scale.to(rows.dtype)
+    scales = [floats[:, first : first + outputs] for first in range(0, scale.shape[1], outputs)]
+    return torch.cat(
+        [_block_product(rows, block, of, group, bits) for block, of in zip(table, scales, strict=True)], dim=1
+    )
+
+
+def _block_product(
+    rows: torch.Tensor, table: torch.Tensor, scale: torch.Tensor, group: int, bits: int
+) -> torch.Tensor:
+    """The product with one block of outputs (in, width), whose scales are (groups, outputs)."""
     columns, outputs = len(table), scale.shape[1]
     every = 2 if bits == 4 else 1
-    scales = [scale[:, place::every].to(rows.dtype) for place in range(every)]
+    scales = [scale[:, place::every] for place in range(every)]
     sums = [rows.new_zeros(len(rows), part.shape[1]) for part in scales]
     for start, stop in _pieces(columns, group, max(1, BLOCK_ELEMENTS * every // outputs)):
-        numbers = table[start:stop, : -(-outputs // every)]
+        numbers = table[start:stop, :-TAIL]
         places = [numbers & 15, numbers >> 4] if bits == 4 else [numbers]
         of = slice(start // group, -(-stop // group))
         for part, packed, total in zip(scales, places, sums, strict=True):
@@ -187,7 +226,7 @@ def float_product(
 def _interleaved(halves: list[torch.Tensor], outputs: int) -> torch.Tensor:
     """Columns of two tensors in turns: those of even and of odd outputs."""
     even, odd = halves
-    odd = torch.nn.functional.pad(odd, (0, even.shape[1] - odd.shape[1]))
+    odd = nn.functional.pad(odd, (0, even.shape[1] - odd.shape[1]))
     return torch.stack((even, odd), -1).flatten(-2)[:, :outputs]
 
 
@@ -212,36 +251,77 @@ def _pieces(columns: int, group: int, most: int) -> Iterator[tuple[int, int]]:
 def bag_product(
     rows: torch.Tensor, table: torch.Tensor, scale: torch.Tensor, group: int, bits: int
 ) -> torch.Tensor:
-    """``rows @ w.T`` for float32 (m, in) by torch's quantized embedding bags: float32 (m, out).
-
-    Sizes that depend on m > 1 are computed by operations, so that a call recorded with two rows is right for more.
-    """
-    columns, outputs = table.shape[0], scale.shape[1]
-    whole = group >= columns
-    # threads divide bags among them, so a row of activations has several even where all inputs share a scale
-    bag = columns // LEAST_BAGS if whole and columns % LEAST_BAGS == 0 else min(group, columns)
-    bags = -(-columns // bag)
-    count = rows.shape[0]
-    indices, offsets = _counted(columns), None
-    if columns % bag == 0:
-        indices = indices.view(bags, bag)
-        indices = indices if count == 1 else indices.repeat(count, 1)
-    else:
-        indices = indices.repeat(count)
-        starts = (torch.arange(count) * columns).unsqueeze(1) + torch.arange(0, columns, bag)
-        offsets = starts.reshape(-1)
-    weights = rows.reshape(-1)
+    """``rows @ w.T`` for float32 (m, in) by torch's quantized embedding bags: float32 (m, out)."""
+    bags = _bags(rows, table.shape[0], group)
     if bits == 4:
         sums = torch.ops.quantized.embedding_bag_4bit_rowwise_offsets(
-            table, indices, offsets, False, 0, False, weights, None, False
-        )
+            table.flatten(0, 1), bags.indices, bags.offsets, False, 0, False, bags.weights, None, False
+        )[:, : -2 * (TAIL - 4)]
     else:
-        sums = torch.ops.quantized.embedding_bag_byte_rowwise_offsets(
-            table, indices, offsets, False, 0, False, weights, None, False
-        )
-    sums = sums.view(count, bags, sums.shape[1])[..., :outputs]
-    product: torch.Tensor = sums.sum(1).mul_(scale[0]) if whole else sums.mul_(scale).sum(1)
-    return product
+        sums = _byte_bags(table, bags)
+    return _scaled(sums.reshape(rows.shape[0], table.shape[0], bags.number, sums.shape[1]), scale)
+
+
+def halves_product(
+    rows: torch.Tensor, table: torch.Tensor, scale: torch.Tensor, group: int, bits: int
+) -> torch.Tensor:
+    """As :func:`bag_product` for 4 bits: bags of bytes, once with the lower and once with the upper halves alone.
+
+    Halves are read as unsigned numbers, upper ones 16 times too large, and put right in the sums.
+    """
+    bags = _bags(rows, table.shape[0], group)
+    lower, upper = (_byte_bags(table & mask, bags) for mask in _masks(table.shape[2]))
+    sums = torch.stack((lower, upper.mul_(1 / 16)), -1).flatten(-2)
+    missing = bags.number * bags.size - table.shape[1]
+    padded = nn.functional.pad(rows, (0, missing)) if missing else rows
+    middle = padded.reshape(rows.shape[0], 1, bags.number, bags.size).sum(-1, keepdim=True).mul_(_middle(4))
+    return _scaled(sums.view(rows.shape[0], table.shape[0], bags.number, sums.shape[1]).sub_(middle), scale)
+
+
+class _Bags(NamedTuple):
+    """``number`` bags of ``size`` table rows for each row of activations and block, for embedding bags."""
+
+    indices: torch.Tensor
+    offsets: torch.Tensor | None
+    weights: torch.Tensor
+    number: int
+    size: int
+
+
+def _bags(rows: torch.Tensor, blocks: int, group: int) -> _Bags:
+    """The bags of some rows of activations: one for each group, but several where there is one group only.
+
+    Sizes that depend on the number of rows, if there are two or more, are computed by operations, so that what is
+    recorded with two rows is right for any number.
+    """
+    count, columns = rows.shape[0], rows.shape[1]
+    # threads divide bags among them
+    size = columns // LEAST_BAGS if group >= columns and columns % LEAST_BAGS == 0 else min(group, columns)
+    bags = -(-columns // size)
+    weights = rows.unsqueeze(1).expand(-1, blocks, -1).reshape(-1).contiguous()
+    indices = _counted(blocks * columns)
+    if columns % size == 0:
+        indices = indices.view(blocks * bags, size)
+        return _Bags(indices if count == 1 else indices.repeat(count, 1), None, weights, bags, size)
+    starts = (torch.arange(count * blocks) * columns).unsqueeze(1) + torch.arange(0, columns, size)
+    return _Bags(indices.repeat(count), starts.reshape(-1), weights, bags, size)
+
+
+def _byte_bags(table: torch.Tensor, bags: _Bags) -> torch.Tensor:
+    sums: torch.Tensor = torch.ops.quantized.embedding_bag_byte_rowwise_offsets(
+        table.flatten(0, 1), bags.indices, bags.offsets, False, 0, False, bags.weights, None, False
+    )
+    return sums
+
+
+def _scaled(sums: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+    """Sums (m, blocks, bags, outputs of a block) to products (m, out)."""
+    blocks, outputs = sums.shape[1], sums.shape[3]
+    missing = blocks * outputs - scale.shape[1]
+    padded = nn.functional.pad(scale, (0, missing)) if missing else scale
+    steps = padded.view(-1, blocks, outputs).transpose(0, 1)
+    product = sums.sum(2).mul_(steps[:, 0]) if len(scale) == 1 else sums.mul_(steps).sum(2)
+    return product.flatten(1)[:, : scale.shape[1]]
 
 
 @cache
@@ -250,43 +330,62 @@ def _counted(columns: int) -> torch.Tensor:
 
 
 @cache
-def can_bag() -> bool:
-    """Whether the embedding-bag kernels are there on this CPU and right."""
+def _masks(width: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """What keeps the lower, or upper, halves of a table row, and of the numbers behind them the factor 1."""
+    lower, upper = (torch.full((width,), half, dtype=torch.uint8) for half in (0x0F, 0xF0))
+    for mask in (lower, upper):
+        mask[-TAIL:-4] = 255
+        mask[-4:] = 0
+    return lower, upper
+
+
+@cache
+def is_right(product: Product, bits: int) -> bool:
+    """Whether a kernel of embedding bags is there on this CPU, and right."""
     rows = torch.linspace(-3.0, 5.0, 2 * 70).view(2, 70)
-    for bits in BITS:
-        weight = torch.linspace(-1.0, 1.0, 21 * 70).view(21, 70).sin()
-        integers, scale = quantize_groups(weight, 32, bits)
-        table = pack_table(integers, bits)
-        try:
-            found = bag_product(rows, table, scale, 32, bits)
-        except (RuntimeError, AttributeError, NotImplementedError):
-            return False
-        exact = rows.double() @ unpack_weight(table, scale, 32, bits).double().t()
-        if not torch.allclose(found.double(), exact, rtol=1e-5, atol=1e-4):
-            return False
-    return True
+    weight = torch.linspace(-1.0, 1.0, 21 * 70).view(21, 70).sin()
+    integers, scale = quantize_groups(weight, 32, bits)
+    table = pack_table(integers, bits)
+    try:
+        found = product(rows, table, scale, 32, bits)
+    except (RuntimeError, AttributeError, NotImplementedError):
+        return False
+    exact = rows.double() @ unpack_weight(table, scale, 32, bits).double().t()
+    return torch.allclose(found.double(), exact, rtol=1e-5, atol=1e-4)
 
 
 # ------------------------------------------------------------------------------------------------ choice
 
 
-@cache
-def bag_rows(device: str, bits: int) -> int:
-    """Up to how many rows of activations ``bag`` is faster than ``float`` here, timed once a process; 0 for none.
+class Choice(NamedTuple):
+    """The kernel for up to ``rows`` rows of activations; for more it is :func:`float_product`."""
 
-    The time of ``bag`` grows with each row, that of ``float`` is that of unpacking as long as there are few.
+    few: Product
+    rows: int
+
+
+@cache
+def fastest(device: str, bits: int) -> Choice:
+    """The kernels for tables on a kind of device (``"cpu"``, ``"cuda"``), found by timing them once a process.
+
+    The time of embedding bags grows with each row of activations; that of ``float`` is that of unpacking, as long
+    as rows are few. So bags are used for as many rows as fit into its time.
     """
-    if device != "cpu" or not can_bag():
-        return 0
-    weight = torch.ones(TIMED_SHAPE)
-    integers, scale = quantize_groups(weight, TIMED_GROUP, bits)
+    candidates = [bag_product, halves_product] if bits == 4 else [bag_product]
+    known = [product for product in candidates if device == "cpu" and is_right(product, bits)]
+    if not known:
+        return Choice(float_product, 0)
+    integers, scale = quantize_groups(torch.ones(TIMED_SHAPE), TIMED_GROUP, bits)
     turn = cycle([pack_table(integers, bits) for _ in range(TIMED_LAYERS)])
     row = torch.ones(1, TIMED_SHAPE[1])
 
-    def seconds(product: object) -> float:
+    def seconds(product: Product) -> float:
         started = time.perf_counter()
-        product(row, next(turn), scale, TIMED_GROUP, bits)  # type: ignore[operator]
+        product(row, next(turn), scale, TIMED_GROUP, bits)
         return time.perf_counter() - started
 
-    times = [(seconds(bag_product), seconds(float_product)) for _ in range(TIMED_ROUNDS + 1)][1:]
-    return int(min(slow for _, slow in times) / min(fast for fast, _ in times))
+    kernels = (*known, float_product)
+    rounds = [[seconds(product) for product in kernels] for _ in range(TIMED_ROUNDS + 1)][1:]
+    *bags, unpacking = (min(times) for times in zip(*rounds, strict=True))
+    best = min(range(len(known)), key=lambda number: bags[number])
+    return Choice(known[best], int(unpacking / bags[best]))

@@ -3,9 +3,9 @@
 Only the rounding of the weights is felt: activations stay floats, and products are float products
 (:mod:`steelyard.models.grouped_kernels`, which also says how a table is laid out). Memory is
 
-    in * (out * bits / 8 + 4 or 8) + 2 * out * in / group  bytes
+    in * (out * bits / 8 + 8 * blocks) + 2 * out * in / group  bytes
 
-for a layer without bias: the table with the two floats that end each of its rows, and half-precision scales.
+for a layer without bias: tables with eight bytes more in each row, and half-precision scales.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from steelyard.models.int8_linear import weight_of
 class Packed(nn.Module):
     """Matrices (out, in) of one shape as tables and scales, with or without a leading dimension.
 
-    ``integers`` is an uint8 parameter (..., in, :func:`~steelyard.models.grouped_kernels.table_width`) without
+    ``integers`` is an uint8 parameter (..., blocks, in, width) without
     gradient, ``scale`` a float16 buffer (..., groups, out), which stays in half precision wherever the module
     moves.
     """
@@ -41,7 +41,8 @@ class Packed(nn.Module):
         self.group = min(group, columns)
         self.in_features = columns
         self.out_features = rows
-        table = torch.zeros(*leading, columns, kernels.table_width(rows, bits), dtype=torch.uint8, device=device)
+        shape_of_table = kernels.table_shape(rows, columns, bits)
+        table = torch.zeros(*leading, *shape_of_table, dtype=torch.uint8, device=device)
         self.integers = nn.Parameter(table, requires_grad=False)
         groups = -(-columns // self.group)
         self.register_buffer("scale", torch.ones(*leading, groups, rows, dtype=torch.float16, device=device))
@@ -49,7 +50,7 @@ class Packed(nn.Module):
     @property
     def matrices(self) -> int:
         """How many matrices there are."""
-        return self.integers.shape[:-2].numel()
+        return self.integers.shape[:-3].numel()
 
     @property
     def unpacked_parameters(self) -> int:
@@ -122,9 +123,8 @@ class GroupedLinear(Packed):
     def _product(self, rows: torch.Tensor) -> torch.Tensor:
         if torch.is_grad_enabled() and rows.requires_grad:
             return nn.functional.linear(rows, self.weight.to(rows.dtype))
-        product = kernels.float_product
-        if 0 < len(rows) <= kernels.bag_rows(rows.device.type, self.bits):
-            product = kernels.bag_product
+        choice = kernels.fastest(rows.device.type, self.bits)
+        product = choice.few if 0 < len(rows) <= choice.rows else kernels.float_product
         return product(rows, self.integers, self.scale, self.group, self.bits)
 
 

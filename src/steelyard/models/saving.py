@@ -10,7 +10,7 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -73,9 +73,11 @@ def write_checkpoint(
     write_record(folder, card, int8_names(module), grouped_layers(module))
 
 
-def write_record(folder: Path, card: ModelCard, int8: list[str], grouped: Mapping[str, Any]) -> None:
+def write_record(
+    folder: Path, card: ModelCard, int8: list[str], grouped: Mapping[str, Any], notes: Sequence[str] = ()
+) -> None:
     """Write ``steelyard.json``: what is known of a model, and which of its layers hold integers."""
-    record = {
+    record: dict[str, Any] = {
         "format": FORMAT,
         "name": card.name,
         "licence": card.licence,
@@ -85,6 +87,8 @@ def write_record(folder: Path, card: ModelCard, int8: list[str], grouped: Mappin
     }
     if grouped:
         record["grouped"] = dict(grouped)
+    if notes:
+        record["notes"] = list(notes)
     (folder / RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
 

@@ -15,7 +15,7 @@ from steelyard.reporting.interval_plots import DotPlot, DotPlots, DotRow, dot_pl
 from steelyard.reporting.measurement_views import table_views
 from steelyard.reporting.methods import statistics_text
 from steelyard.reporting.page import BrowsedTask, Frame, Page, System, page
-from steelyard.reporting.task_views import task_view
+from steelyard.reporting.task_views import plural, task_view
 from steelyard.reporting.views import Cell
 
 SIDES = ("before", "after")
@@ -111,7 +111,9 @@ def texts_text(found: Mapping[str, Any] | None) -> str:
     if not found:
         return "no texts"
     counts = [
-        f"{fmt.integer_text(found[name])} {name}" for name in ("texts", "characters", "windows") if name in found
+        f"{fmt.integer_text(found[name])} {plural(name[:-1], found[name])}"
+        for name in ("texts", "characters", "windows")
+        if name in found
     ]
     return f"{found['source']} ({', '.join(counts)}; fingerprint {found['fingerprint']})"
 

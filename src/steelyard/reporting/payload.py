@@ -55,10 +55,39 @@ def fields_of(record: Any, texts: Texts) -> list[list[int]]:
     return [[texts.number(str(key)), texts.number(text_of(value))] for key, value in items]
 
 
+def cited_texts(responses: Sequence[Any], texts: Texts) -> list[list[Any]]:
+    """Responses that cite, as ``[text, citations]``.
+
+    A citation is ``[marker, answer start, answer end, source, start, end, quote, place]``, texts by their numbers;
+    ``place`` names page and section. Offsets count characters, of the response's text and of the source.
+    """
+    found = []
+    for response in responses:
+        citations = response.get("citations") if isinstance(response, Mapping) else None
+        if citations:
+            cited = [_cited(citation, texts) for citation in citations if isinstance(citation, Mapping)]
+            found.append([texts.number(text_of(response.get("text"))), cited])
+    return found
+
+
+def _cited(citation: Mapping[str, Any], texts: Texts) -> list[int]:
+    metadata = citation.get("metadata") or {}
+    places = [f"page {metadata['page']}"] if "page" in metadata else []
+    places += [str(metadata["section"])] if "section" in metadata else []
+    marker, first, last, start, end = (
+        int(finite(citation.get(name)) or 0) for name in ("marker", "answer_start", "answer_end", "start", "end")
+    )
+    source, quote, place = (
+        texts.number(text_of(text)) for text in (citation.get("source"), citation.get("quote"), ", ".join(places))
+    )
+    return [marker, first, last, source, start, end, quote, place]
+
+
 def sample_rows(samples: Sequence[Mapping[str, Any]], order: Mapping[str, int], texts: Texts) -> list[list[Any]]:
     """One row per sample: id, group, prompt, reference (text numbers) and the answers.
 
-    An answer is ``[candidate index, prediction, value or null, requests, responses]``.
+    An answer is ``[candidate index, prediction, value or null, requests, responses, cited]``; ``cited`` holds what
+    :func:`cited_texts` finds in the responses.
     """
     rows = []
     for sample in samples:
@@ -69,6 +98,7 @@ def sample_rows(samples: Sequence[Mapping[str, Any]], order: Mapping[str, int], 
                 finite(answer.get("value")),
                 [fields_of(r, texts) for r in answer.get("requests") or ()],
                 [fields_of(r, texts) for r in answer.get("responses") or ()],
+                cited_texts(answer.get("responses") or (), texts),
             ]
             for name, answer in (sample.get("answers") or {}).items()
             if name in order

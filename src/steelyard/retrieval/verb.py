@@ -1,4 +1,4 @@
-"""The verbs ``index`` and ``search``: documents into an index folder, and passages out of it."""
+"""The verbs ``index`` and ``search``: documents into an index, and passages out of it."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from steelyard.retrieval.chunking import ChunkSize, Counter, chunks, count_words
 from steelyard.retrieval.documents.document import Document, Skipped
 from steelyard.retrieval.documents.folder import Unchanged, files, read_folder
 from steelyard.retrieval.documents.limits import Limits
-from steelyard.retrieval.index.document_index import DocumentIndex
 from steelyard.retrieval.index.filters import Filter
 from steelyard.retrieval.index.settings import IndexSettings, SearchOptions
-from steelyard.retrieval.index.writer import IndexWriter, open_writer
+from steelyard.retrieval.opening import Writer, open_index, open_index_writer
+from steelyard.retrieval.served.place import ServedPlace, is_served
 
 COMMIT_PASSAGES = 2000
 COMMIT_SECONDS = 30.0
@@ -40,9 +40,12 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Indexed:
-    """What an indexing run did: numbers of documents, the passages the index holds now, and what was skipped."""
+    """What an indexing run did: numbers of documents, the passages the index holds now, and what was skipped.
 
-    folder: Path
+    ``folder`` is where the index is: a folder, or a URL without user and password.
+    """
+
+    folder: Path | str
     added: int = 0
     updated: int = 0
     unchanged: int = 0
@@ -69,7 +72,8 @@ def index(
 
     Args:
         docs: a folder of documents, or one file.
-        out: an index, or a new or empty folder; not within ``docs``.
+        out: an index, or a new or empty folder, not within ``docs``; or a URL of PostgreSQL,
+            ``postgresql://user:password@host/database?index=name``.
         settings: of the index; without ``embedder`` it searches by words alone.
         embedder: makes the vectors instead of the model that ``settings`` name.
         reading: limits, sizes of chunks, and whether to forget missing documents.
@@ -89,9 +93,10 @@ def index(
         >>> search("a lifting wing", index=folder / "index")[0].source
         'wings.md'
     """
-    docs, out = Path(docs), Path(out)
-    if out.resolve().is_relative_to(docs.resolve()):
-        raise UsageError(f"{out}: lies within the documents; choose a folder outside of {docs} for the index")
+    docs = Path(docs)
+    place = ServedPlace(str(out)).name if is_served(out) else Path(out)
+    if isinstance(place, Path) and place.resolve().is_relative_to(docs.resolve()):
+        raise UsageError(f"{place}: lies within the documents; choose a folder outside of {docs} for the index")
     total = sum(1 for _ in files(docs))
     if settings.embedder and embedder is None:
         embedder = _loaded(settings.embedder)
@@ -99,14 +104,14 @@ def index(
     run = _Run(reading, count, progress)
     if progress is not None:
         progress.start("documents", total)
-    with open_writer(out, settings, embedder) as writer:
+    with open_index_writer(out, settings, embedder) as writer:
         run.read(docs, writer)
         if not (run.seen or run.skipped):
             raise UsageError(f"{docs}: holds no documents; the index is left as it was")
         removed = run.forget(writer) if reading.forget_missing else 0
         writer.commit()
-        passages = sum(entry.alive for entry in writer.manifest.segments)
-    return Indexed(out, run.added, run.updated, run.unchanged, removed, passages, tuple(run.skipped))
+        passages = writer.passages
+    return Indexed(place, run.added, run.updated, run.unchanged, removed, passages, tuple(run.skipped))
 
 
 class _Run:
@@ -120,7 +125,7 @@ class _Run:
         self._count = count
         self._progress = progress
 
-    def read(self, docs: Path, writer: IndexWriter) -> None:
+    def read(self, docs: Path, writer: Writer) -> None:
         known = writer.documents()
         committed, last = time.monotonic(), ""
         for found in read_folder(docs, known, self._reading.limits):
@@ -141,13 +146,13 @@ class _Run:
                 writer.commit()
                 committed = time.monotonic()
 
-    def _take(self, document: Document, writer: IndexWriter, known: bool) -> None:
+    def _take(self, document: Document, writer: Writer, known: bool) -> None:
         passages = chunks(document, self._reading.size, self._count)
         writer.replace(document.source, document.digest, passages)
         self.updated += known
         self.added += not known
 
-    def forget(self, writer: IndexWriter) -> int:
+    def forget(self, writer: Writer) -> int:
         gone = [source for source in writer.documents() if source not in self.seen]
         for source in gone:
             writer.delete_document(source)
@@ -204,12 +209,12 @@ def search(
 ) -> list[Hit]:
     """The ``k`` best passages of an index, best first.
 
-    For several queries, or to search again and again, keep a
-    :class:`~steelyard.retrieval.index.document_index.DocumentIndex` open instead.
+    For several queries, or to search again and again, keep the
+    retriever of :func:`~steelyard.retrieval.opening.open_index` instead.
 
     Args:
         query: what to look for; words in double quotation marks must occur as a phrase.
-        index: the index folder.
+        index: the index: a folder, or a URL of PostgreSQL.
         k: how many.
         options: by words, meaning or both, and how.
         where: conditions on metadata.
@@ -218,4 +223,4 @@ def search(
         InputError: No index there, or a damaged one.
         UsageError: The index lacks what ``options`` ask for.
     """
-    return DocumentIndex(index, options=options, where=where).search([query], k)[0]
+    return open_index(index, options=options, where=where).search([query], k)[0]

@@ -262,6 +262,7 @@ def _joined(parts: Sequence[Generation]) -> Generation:
         usage=last.usage,
         token_logprobs=tuple(value for part in parts for value in part.token_logprobs),
         top=tuple(alternatives for part in parts for alternatives in part.top),
+        citations=last.citations,
     )
 
 

@@ -130,6 +130,8 @@ class StreamOptions(BaseModel):
 
 # ------------------------------------------------------------------------------------------- requests
 
+OWN_FIELDS = frozenset({"citations"})
+"""What this server adds to its messages and may get back with the conversation."""
 HARMLESS = frozenset(
     {
         "user",
@@ -274,7 +276,7 @@ def _known(kind: Any, raw: Mapping[str, Any], prefix: str) -> dict[str, Any]:
     """The fields of ``raw`` that ``kind`` reads; nulls mean "not given", other parameters are judged by name."""
     kept = {}
     fields = kind.model_fields
-    harmless = HARMLESS if issubclass(kind, Parameters) else frozenset()
+    harmless = HARMLESS if issubclass(kind, Parameters) else OWN_FIELDS if kind is ChatMessage else frozenset()
     for name, value in raw.items():
         param = f"{prefix}{name}"
         if name in fields:

@@ -6,7 +6,7 @@ import math
 import time
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from steelyard.contracts import Generation, ModelCard, Usage
@@ -60,7 +60,12 @@ def chat_completion(answers: Sequence[Answer], plan: Plan, card: ModelCard) -> d
     choices = [
         {
             "index": index,
-            "message": {"role": "assistant", "content": answer.generation.text, "refusal": None},
+            "message": {
+                "role": "assistant",
+                "content": answer.generation.text,
+                "refusal": None,
+                **cited(answer.generation),
+            },
             "logprobs": _chat_logprobs(answer.generation, plan),
             "finish_reason": answer.generation.finish_reason,
         }
@@ -83,6 +88,7 @@ def completion(answers: Sequence[Answer], plan: Plan, card: ModelCard) -> dict[s
                 "text": answer.prompt + answer.generation.text,
                 "logprobs": block,
                 "finish_reason": answer.generation.finish_reason,
+                **cited(answer.generation),
             }
         )
     usage = usage_object([answer.generation.usage for answer in answers], plan.n)
@@ -95,7 +101,7 @@ def chat_chunk_choice(piece: Piece, plan: Plan) -> dict[str, Any] | None:
     logprobs = _chat_logprobs(generation, plan)
     if not generation.text and not generation.finish_reason and not (logprobs and logprobs["content"]):
         return None
-    delta = {"content": generation.text} if generation.text else {}
+    delta = {**({"content": generation.text} if generation.text else {}), **cited(generation)}
     return {
         "index": piece.index,
         "delta": delta,
@@ -116,7 +122,17 @@ def completion_chunk_choice(piece: Piece, plan: Plan, offset: int) -> dict[str, 
         "text": text,
         "logprobs": block,
         "finish_reason": answer.generation.finish_reason,
+        **cited(answer.generation),
     }
+
+
+def cited(generation: Generation) -> dict[str, Any]:
+    """The field ``citations``, an addition of this server, where an answer has any.
+
+    Each has the fields of :class:`~steelyard.contracts.Citation`. ``answer_start`` and ``answer_end`` are
+    characters of the answer alone, whatever is echoed before it. In a stream they come with the last chunk.
+    """
+    return {"citations": [asdict(citation) for citation in generation.citations]} if generation.citations else {}
 
 
 def usage_object(usages: Iterable[Usage], n: int) -> dict[str, int]:

@@ -3,8 +3,8 @@
     ground: {index: handbook.index, retriever: hybrid, reranker: upr, k: 4}
     ground: {docs: handbook, retriever: {hybrid: {fusion: weighted}}, threshold: 0.3}
 
-Either ``index`` names an index folder or ``docs`` documents, which are indexed in the project's folder when the
-system is loaded and brought up to date there; both are relative to the file.
+Either ``index`` names an index (a folder, or a URL of PostgreSQL) or ``docs`` documents, which are indexed in the
+project's folder when the system is loaded and brought up to date there; paths are relative to the file.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from pydantic import BeforeValidator, Field, NonNegativeFloat, PositiveInt, mode
 
 from steelyard import parts
 from steelyard.errors import InputError, UsageError
+from steelyard.retrieval.served.place import is_served
 from steelyard.systems.grounded import REFUSAL, GroundedSettings, Support
 from steelyard.systems.yaml_files import Section
 
@@ -49,7 +50,7 @@ class GroundSection(Section):
     """The ``ground`` section as data.
 
     Attributes:
-        index: an index folder.
+        index: an index: a folder, or a URL of PostgreSQL.
         docs: a folder of documents, or one file, instead.
         embedder: of documents' vectors, or none to index words alone.
         chunk: most tokens of a chunk of documents.
@@ -82,7 +83,11 @@ class GroundSection(Section):
     def beside(self, folder: Path) -> GroundSection:
         """The section for a file in ``folder``, its paths being so far relative to the current folder."""
         places = {"index": self.index, "docs": self.docs}
-        moved = {key: os.path.relpath(place, folder) for key, place in places.items() if place is not None}
+        moved = {
+            key: os.path.relpath(place, folder)
+            for key, place in places.items()
+            if place is not None and not is_served(place)
+        }
         return self.model_copy(update=moved)
 
     def settings(self) -> GroundedSettings:

@@ -13,10 +13,12 @@ from steelyard.contracts import AppliedPart, Embedder, LanguageModel, Progress, 
 from steelyard.errors import UsageError
 from steelyard.models.fingerprint import fingerprint_of
 from steelyard.retrieval.content_fingerprint import source_fingerprint
-from steelyard.retrieval.index.document_index import DocumentIndex
+from steelyard.retrieval.index.searching import SearchableIndex
 from steelyard.retrieval.index.settings import SearchOptions
+from steelyard.retrieval.opening import open_index
 from steelyard.retrieval.project_index import project_index
 from steelyard.retrieval.remembered import RememberedReranker, RememberedRetriever
+from steelyard.retrieval.served.place import is_served
 from steelyard.systems.ground_section import AUTO, GroundSection
 from steelyard.systems.grounded import GroundedModel
 
@@ -38,17 +40,19 @@ def ground(
     )
 
 
-def index_of(section: GroundSection, folder: Path | None = None, *, progress: Progress | None = None) -> Path:
-    """The index folder of a section; documents are indexed, or their index brought up to date."""
+def index_of(
+    section: GroundSection, folder: Path | None = None, *, progress: Progress | None = None
+) -> Path | str:
+    """The index of a section, a folder or a URL; documents are indexed, or their index brought up to date."""
     base = folder or Path()
     if section.index is not None:
-        return base / section.index
+        return section.index if is_served(section.index) else base / section.index
     embedder = "" if section.embedder == NO_EMBEDDER else section.embedder
     return project_index(base / (section.docs or ""), embedder, section.chunk, progress=progress)
 
 
 def retriever_of(
-    model: LanguageModel, section: GroundSection, index: Path, embedder: Embedder | None = None
+    model: LanguageModel, section: GroundSection, index: Path | str, embedder: Embedder | None = None
 ) -> Retriever:
     """The retriever of a section over ``index``; it has a fingerprint of what is searched.
 
@@ -57,14 +61,14 @@ def retriever_of(
     """
     ((name, settings),) = section.retriever.items()
     if name == AUTO:
-        return DocumentIndex(index, embedder=embedder, options=SearchOptions(phrases=False))
-    words = DocumentIndex(index, options=SearchOptions("lexical", phrases=False))
+        return open_index(index, embedder=embedder, options=SearchOptions(phrases=False))
+    words = open_index(index, options=SearchOptions("lexical", phrases=False))
     given = {"index": index, "embedder": embedder, "retriever": words, "model": model}
     made: Retriever = _made("retriever", name, settings, given)
-    if not isinstance(made, DocumentIndex):
+    if not isinstance(made, SearchableIndex):
         return RememberedRetriever(made, _fingerprint(name, settings, model, words), room=0)
     options = dataclasses.replace(made.options, phrases=bool(settings.get("phrases", False)))
-    return DocumentIndex(index, embedder=embedder, options=options)
+    return open_index(index, embedder=embedder, options=options)
 
 
 def reranker_of(model: LanguageModel, section: GroundSection) -> RememberedReranker | None:

@@ -13,8 +13,9 @@ from pydantic import ValidationError
 from steelyard import parts
 from steelyard.contracts import Embedder, LanguageModel, Progress, Retriever
 from steelyard.errors import UsageError
-from steelyard.retrieval.index.document_index import DocumentIndex
 from steelyard.retrieval.index.manifest import read_manifest
+from steelyard.retrieval.index.searching import SearchableIndex
+from steelyard.retrieval.opening import open_index
 from steelyard.retrieval.remembered import Memory, RememberedReranker, RememberedRetriever
 from steelyard.systems.ground_section import GroundSection, check_parts
 from steelyard.systems.grounded import GroundedModel
@@ -128,9 +129,9 @@ class Groundings:
     def __init__(self, progress: Progress | None = None) -> None:
         self._progress = progress
         self._memory: Memory = OrderedDict()
-        self._indexes: dict[tuple[str | None, str | None, str, int], Path] = {}
-        self._opened: dict[tuple[Path, str], DocumentIndex] = {}
-        self._embedders: dict[Path, Embedder] = {}
+        self._indexes: dict[tuple[str | None, str | None, str, int], Path | str] = {}
+        self._opened: dict[tuple[Path | str, str], SearchableIndex] = {}
+        self._embedders: dict[Path | str, Embedder] = {}
 
     def measured(self, model: LanguageModel, section: GroundSection) -> GroundedModel:
         """The model with its documents, for measuring quality: it searches only for what nobody searched for."""
@@ -156,11 +157,12 @@ class Groundings:
         if key in self._opened:
             return self._opened[key]
         if index not in self._embedders and not set(section.retriever) <= set(WORDS):
-            plain = DocumentIndex(index)
-            settings = plain.snapshot().manifest.settings
+            plain = open_index(index)
+            with plain.reading() as state:
+                settings = state.settings
             if settings.embedder:
                 self._embedders[index] = plain.embedder(settings)
         found = retriever_of(model, section, index, self._embedders.get(index))
-        if isinstance(found, DocumentIndex):  # others may ask the model, which is not kept alive here
+        if isinstance(found, SearchableIndex):  # others may ask the model, which is not kept alive here
             self._opened[key] = found
         return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from steelyard.models.scripted import ScriptedModel
 from steelyard.reporting.report import report
 from steelyard.runs.store import RunStore
 from steelyard.tuning.candidates import parse_weights
-from steelyard.tuning.compressing import quality, verb
+from steelyard.tuning.compressing import quality, speed, verb
 from steelyard.tuning.compressing.verb import METRIC_CARD, compress
 
 SLEB = {"sleb": {"blocks": [1, 2]}}
@@ -35,7 +36,8 @@ FAST: Any = {"quick": 0}
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STEELYARD_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("steelyard.tuning.compressing.speed.WRITTEN", 3)
+    monkeypatch.setattr(speed, "WRITTEN", 3)
+    monkeypatch.setattr(verb, "measure_speed", partial(speed.measure_speed, rounds=1))
 
 
 @pytest.fixture

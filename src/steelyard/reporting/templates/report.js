@@ -171,8 +171,8 @@
     const list = byId("list");
     const rows = samples.map(([id, group, prompt, reference, answers, task], position) => ({
       position, task, measure: tasks[task], id: texts[id], group: texts[group], prompt: texts[prompt], reference: texts[reference],
-      answers: new Map(answers.map(([index, prediction, value, requests, responses]) =>
-        [index, { prediction: texts[prediction], value, requests, responses }])),
+      answers: new Map(answers.map(([index, prediction, value, requests, responses, cited]) =>
+        [index, { prediction: texts[prediction], value, requests, responses, cited }])),
       haystack: null,
     }));
     let shown = [];
@@ -274,6 +274,8 @@
       if (answer.value !== null && className === "value") line.dataset.value = answer.value.toPrecision(3);
       if (measure.fraction && answer.value > 0 && answer.value < 1) line.append(` (${Math.round(100 * answer.value)}%)`);
       element.append(line);
+      const count = answer.cited.reduce((sum, [, citations]) => sum + citations.length, 0);
+      if (count) element.append(make("small", "cites", `${count} ${count === 1 ? "citation" : "citations"}`));
       return element;
     }
 
@@ -368,7 +370,45 @@
       }
       element.append(table);
       for (const index of second === null || second === first ? [first] : [first, second]) {
+        const answer = row.answers.get(index);
+        if (answer.cited.length) element.append(sources(answer, candidates[index].short));
         element.append(raw(row.answers.get(index), candidates[index].short));
+      }
+      return element;
+    }
+
+    /** What an answer rests on: its text with the claims that cite, and every quote in its place. */
+    function sources(answer, label) {
+      const element = make("div", "sources");
+      element.append(make("h4", "", `Citations of ${label}`));
+      for (const [text, citations] of answer.cited) {
+        const letters = Array.from(texts[text]); // offsets count characters, not UTF-16 units
+        const paragraph = make("p", "cited");
+        let end = 0;
+        const claims = new Map();
+        for (const citation of citations) {
+          const key = `${citation[1]}-${citation[2]}`;
+          claims.set(key, [...(claims.get(key) || []), citation]);
+        }
+        for (const group of [...claims.values()].sort((a, b) => a[0][1] - b[0][1])) {
+          const [, first, last] = group[0];
+          paragraph.append(letters.slice(end, Math.max(end, first)).join(""));
+          paragraph.append(make("span", "claim", letters.slice(Math.max(end, first), last).join("")));
+          paragraph.append(make("sup", "", [...new Set(group.map((one) => `[${one[0]}]`))].join("")));
+          end = Math.max(end, last);
+        }
+        paragraph.append(letters.slice(end).join(""));
+        const list = make("ul");
+        for (const [marker, , , source, from, to, quote, place] of citations) {
+          const line = make("li");
+          const where = `${texts[source] || "(no source)"}, characters ${from.toLocaleString("en")}–${to.toLocaleString("en")}`;
+          line.append(make("b", "", `[${marker}]`), " ", make("cite", "", texts[place] ? `${where}, ${texts[place]}` : where));
+          const quoted = make("blockquote");
+          quoted.append(make("mark", "", texts[quote]));
+          line.append(quoted);
+          list.append(line);
+        }
+        element.append(paragraph, list);
       }
       return element;
     }

@@ -65,7 +65,7 @@ class Analyzer:
             words = [part for word in _WORDS.findall(folded) for part in _parts(word)]
         stems = self._stems
         try:
-            return [stems[word] for word in words]
+            return list(map(stems.__getitem__, words))
         except KeyError:
             self._learn(words)
         return [self._stems[word] for word in words]
@@ -79,7 +79,7 @@ class Analyzer:
         return Query(self.terms(text), [phrase for phrase in phrases if phrase])
 
     def _learn(self, words: list[str]) -> None:
-        unknown = list({word for word in words if word not in self._stems})
+        unknown = list(set(words).difference(self._stems))
         if len(self._stems) + len(unknown) > MEMO:
             self._stems = {}
             unknown = list(set(words))

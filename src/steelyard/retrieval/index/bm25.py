@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from steelyard.retrieval.index.impacts import ImpactList
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-SLACK = 1.0 - 1e-9
-"""Sums in another order differ by rounding; a passage that close to the threshold is not pruned."""
-SHORT = 1024
-"""A list of so many passages is read sooner than it is found out whether it can be skipped."""
+EPSILON = 2.0**-23
+"""Twice the error of rounding a number to single precision, in proportion to it."""
+FEW = 16
+"""Lists of together fewer than one passage in so many are merged; more are added up passage by passage."""
+SMALLEST = 1e-30
+"""Less than any contribution to a score."""
+GROUPS = 64
+"""Passages in one group when the k-th best score is bounded from below by the best of every group."""
 
 
 class Scored(NamedTuple):
@@ -24,17 +32,20 @@ class Scored(NamedTuple):
 
 
 class WeightedTerm(NamedTuple):
-    """One term of a query in one segment: its list, weight (idf times uses in the query) and highest score."""
+    """One term of a query in one segment: its list, and its weight (idf times uses in the query)."""
 
-    rows: NDArray[np.int32]
-    counts: NDArray[Any]
+    listed: ImpactList
     weight: float
-    bound: float
+
+    @property
+    def bound(self) -> float:
+        """The most that it contributes to a score."""
+        return self.weight * self.listed.nth(1)
 
 
 def idf(passages: int, holding: int) -> float:
     """log(1 + (N - df + 0.5) / (df + 0.5)), never negative: N passages, of which df hold the term."""
-    return float(np.log1p((passages - holding + 0.5) / (holding + 0.5)))
+    return math.log1p((passages - holding + 0.5) / (holding + 0.5))
 
 
 def norms(lengths: NDArray[Any], average: float, k1: float, b: float) -> NDArray[np.float64]:
@@ -54,10 +65,14 @@ def best_rows(
 
         score(q, d) = sum over t in q of idf(t) * tf / (tf + k1 (1 - b + b l_d / l_avg))
 
-    Lists are read in full from the highest possible contribution to the lowest, until the lists that are left
-    could not lift a passage that is in none so far above the k-th best; those are then only looked up for the
-    passages still in the race (MaxScore). The result is exact, whatever is skipped. Passages that score less than
-    ``floor`` may be left out.
+    1. The k-th best score is at least the k-th highest contribution of any one term.
+    2. Lists are added up, those of the highest possible contributions first, until the ones left could not lift a
+       passage that is in none so far up to the k-th best; these are only looked up for passages still in the race
+       (MaxScore).
+    3. All this is done in single precision, with its rounding allowed for. The few passages that are left get
+       their scores in double precision.
+
+    The result is exact, whatever is skipped. Passages that score less than ``floor`` may be left out.
 
     Args:
         terms: the query's terms that occur in this segment.
@@ -70,54 +85,105 @@ def best_rows(
         that of Lucene's BM25Similarity without its rounding of lengths.
     """
     terms = sorted(terms, key=lambda term: -term.bound)
-    rest = np.append(np.cumsum([term.bound for term in terms][::-1])[::-1], 0.0)
-    scores = np.zeros(len(norm))
-    read: list[NDArray[np.int32]] = []
-    for i, term in enumerate(terms):
-        if rest[i] < floor * SLACK:
-            break
-        rows, counts = term.rows, term.counts
-        if allowed is not None:
-            chosen = allowed[rows]
-            rows, counts = rows[chosen], counts[chosen]
-        scores[rows] += term.weight * (counts / (counts + norm[rows]))
-        read.append(rows)
-        if i + 1 < len(terms) and len(terms[i + 1].rows) > SHORT:
-            floor = max(floor, _kth(scores[rows], k))
-    candidates = _union(read, scores)
-    found = scores[candidates]
-    for i in range(len(read), len(terms)):
-        alive = found + rest[i] >= floor * SLACK
+    rest = list(accumulate((term.bound for term in reversed(terms)), initial=0.0))[::-1]
+    error = rest[0] * (len(terms) + 4) * EPSILON
+    if allowed is None:
+        floor = max(floor, max(term.weight * term.listed.nth(k) for term in terms) - error)
+    needed = sum(left >= floor - error for left in rest[:-1])
+    read = terms[:needed]
+    if sum(len(term.listed.rows) for term in read) * FEW < len(norm):
+        candidates, found = _merged(read, allowed)
+        floor = max(floor, _kth(found, k) - error)
+    else:
+        sums = _added(read, len(norm), allowed)
+        floor = max(floor, _reached(sums, k) - error)
+        candidates = np.flatnonzero(sums >= max(floor - error - rest[needed], SMALLEST))
+        found = sums[candidates]
+    for i in range(needed, len(terms)):
+        alive = found >= floor - error - rest[i]
         candidates, found = candidates[alive], found[alive]
-        _look_up(terms[i], norm, candidates, found)
-        floor = max(floor, _kth(found, k))
-    return top(candidates, found, k)
+        found += np.float32(terms[i].weight) * _impacts_at(terms[i].listed, candidates)
+        floor = max(floor, _kth(found, k) - error)
+    candidates = candidates[found >= floor - error]
+    return top(candidates, _exact(terms, norm, candidates), k)
 
 
-def _kth(scores: NDArray[np.float64], k: int) -> float:
+def _merged(
+    terms: Sequence[WeightedTerm], allowed: NDArray[np.bool_] | None
+) -> tuple[NDArray[np.int64], NDArray[Any]]:
+    """Allowed passages that hold any of few terms, ascending, and sums of what these contribute."""
+    if not terms:
+        return np.zeros(0, np.int64), np.zeros(0)
+    rows = np.concatenate([term.listed.rows for term in terms])
+    values = np.concatenate([np.float32(term.weight) * term.listed.impacts for term in terms])
+    if allowed is not None:
+        chosen = allowed[rows]
+        rows, values = rows[chosen], values[chosen]
+    if len(terms) == 1:
+        return rows.astype(np.int64), values
+    distinct, place = np.unique(rows, return_inverse=True)
+    return distinct.astype(np.int64), np.bincount(place, values, len(distinct))
+
+
+def _added(terms: Sequence[WeightedTerm], passages: int, allowed: NDArray[np.bool_] | None) -> NDArray[np.float32]:
+    """For every passage the sum of what ``terms`` contribute, 0 for those not allowed: float32 (passages,)."""
+    from scipy.sparse import csc_array
+
+    sparse = [term for term in terms if not term.listed.dense]
+    sums = np.zeros(passages, np.float32)
+    if sparse:
+        starts = np.cumsum([0, *(len(term.listed.rows) for term in sparse)], dtype=np.int32)
+        impacts = np.concatenate([term.listed.impacts for term in sparse])
+        rows = np.concatenate([term.listed.rows for term in sparse])
+        weights = np.array([term.weight for term in sparse], np.float32)
+        sums = csc_array((impacts, rows, starts), shape=(passages, len(sparse))) @ weights
+    for term in terms:
+        if term.listed.dense:
+            sums += np.float32(term.weight) * term.listed.impacts
+    if allowed is not None:
+        sums[~allowed] = 0.0
+    return sums
+
+
+def _kth(scores: NDArray[Any], k: int) -> float:
+    """The ``k``-th highest; 0 of fewer."""
     if len(scores) < k:
         return 0.0
-    copied = scores.copy()
-    copied.partition(len(scores) - k)
-    return float(copied[len(scores) - k])
+    return float(np.partition(scores, len(scores) - k)[len(scores) - k])
 
 
-def _union(read: Sequence[NDArray[np.int32]], scores: NDArray[np.float64]) -> NDArray[np.int64]:
-    if sum(map(len, read)) * 16 > len(scores):
-        return np.flatnonzero(scores)
-    joined = np.concatenate(read) if read else np.zeros(0, np.int32)
-    return np.unique(joined).astype(np.int64)
+def _reached(scores: NDArray[np.float32], k: int) -> float:
+    """A score that at least ``k`` passages reach, about the ``k``-th highest: that of the best of every group."""
+    groups = len(scores) // GROUPS
+    if groups < 4 * k:
+        return _kth(scores, k)
+    return _kth(scores[: groups * GROUPS].reshape(GROUPS, groups).max(axis=0), k)
 
 
-def _look_up(
-    term: WeightedTerm, norm: NDArray[np.float64], rows: NDArray[np.int64], scores: NDArray[np.float64]
-) -> None:
-    """Add a term's contribution to the scores of ``rows`` (ascending), in place."""
-    at = np.searchsorted(term.rows, rows.astype(np.int32))
-    at[at == len(term.rows)] = 0
-    hit = np.flatnonzero(term.rows[at] == rows)
-    counts = term.counts[at[hit]]
-    scores[hit] += term.weight * (counts / (counts + norm[rows[hit]]))
+def _impacts_at(listed: ImpactList, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+    """The impacts of a term on ``rows`` (ascending), 0 on those without it."""
+    return listed.impacts[rows] if listed.dense else _values_at(listed.rows, listed.impacts, rows)
+
+
+def _values_at(held: NDArray[np.int32], values: NDArray[Any], rows: NDArray[np.int64]) -> NDArray[Any]:
+    """What ``values`` of ``held`` are on ``rows``, 0 where it does not hold them; both ascending."""
+    wanted = rows.astype(np.int32)
+    at = np.searchsorted(held, wanted)
+    found: NDArray[Any] = values.take(at, mode="clip") * (held.take(at, mode="clip") == wanted)
+    return found
+
+
+def _exact(
+    terms: Sequence[WeightedTerm], norm: NDArray[np.float64], rows: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """The scores of ``rows`` in double precision; equal passages get equal scores, to the last bit."""
+    if not len(rows):
+        return np.zeros(0)
+    counts = np.stack([_values_at(term.listed.rows, term.listed.counts, rows) for term in terms]).astype(float)
+    weights = np.array([term.weight for term in terms])
+    impacts = counts / np.maximum(counts + norm[rows], SMALLEST)
+    scores: NDArray[np.float64] = (weights[:, None] * impacts).sum(axis=0)
+    return scores
 
 
 def top(rows: NDArray[np.int64], scores: NDArray[Any], k: int) -> Scored:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from array import array
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from itertools import count
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -55,13 +57,13 @@ def arrays_of(
 
 
 def _inverted(texts: Sequence[str], analyzer: Analyzer) -> Arrays:
-    numbers: dict[str, int] = {}
+    numbers: defaultdict[str, int] = defaultdict(count().__next__)
     flat = array("i")
     lengths = np.zeros(len(texts), dtype=np.int32)
     for row, text in enumerate(texts):
         terms = analyzer.terms(text)
         lengths[row] = len(terms)
-        flat.extend([numbers.setdefault(term, len(numbers)) for term in terms])
+        flat.extend(map(numbers.__getitem__, terms))
     rows = np.repeat(np.arange(len(texts), dtype=np.int32), lengths)
     begins = np.cumsum(lengths) - lengths
     positions = np.arange(len(flat), dtype=np.int32) - np.repeat(begins, lengths).astype(np.int32)

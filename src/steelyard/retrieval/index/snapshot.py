@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -14,10 +15,13 @@ from steelyard.errors import UsageError
 from steelyard.retrieval.index.analysis import Query
 from steelyard.retrieval.index.bm25 import Scored, WeightedTerm, best_rows, idf, norms
 from steelyard.retrieval.index.filters import Filter
+from steelyard.retrieval.index.impacts import Impacts
 from steelyard.retrieval.index.manifest import Manifest, read_manifest
 from steelyard.retrieval.index.metadata import allowed_rows
-from steelyard.retrieval.index.postings import TermPostings, rows_with_phrase
+from steelyard.retrieval.index.postings import rows_with_phrase
+from steelyard.retrieval.index.searching import Found
 from steelyard.retrieval.index.segment import Segment, open_segment
+from steelyard.retrieval.index.settings import IndexSettings
 from steelyard.retrieval.index.vectors import exact_search
 from steelyard.retrieval.index.writer import read_alive
 
@@ -26,14 +30,8 @@ if TYPE_CHECKING:
 
 ATTEMPTS = 50
 """So often a manifest is read anew when its files are merged away in the moment of opening them."""
-
-
-class Found(NamedTuple):
-    """A passage by its segment and row, and its score."""
-
-    segment: int
-    row: int
-    score: float
+FORMULAS = 2
+"""Impacts of so many choices of k1 and b are kept."""
 
 
 class Part(NamedTuple):
@@ -51,8 +49,18 @@ class Snapshot:
     def __init__(self, manifest: Manifest, parts: Sequence[Part]) -> None:
         self.manifest = manifest
         self.parts = parts
-        self._norms: dict[tuple[int, float, float], NDArray[np.float64]] = {}
+        self._kept: dict[tuple[int, float, float], Impacts] = {}
         self._size: tuple[int, float] | None = None
+
+    @property
+    def settings(self) -> IndexSettings:
+        """What the index was made with."""
+        return self.manifest.settings
+
+    @property
+    def version(self) -> Manifest:
+        """The manifest: segments have names of their own."""
+        return self.manifest
 
     @property
     def passages(self) -> int:
@@ -99,44 +107,47 @@ class Snapshot:
         Numbers of passages and mean lengths are those of all living passages, so scores do not depend on how
         passages are divided into segments, nor on what was deleted before.
         """
-        listed = self._listed(list(dict.fromkeys(query.terms)))
         total, average = self.size()
+        counted = Counter(query.terms)
+        numbers = {term: [part.segment.postings.number(term) for part in self.parts] for term in counted}
         weights = {
-            term: idf(total, sum(self._holding(i, lists[i]) for i in range(len(self.parts))))
-            * query.terms.count(term)
-            for term, lists in listed.items()
+            term: idf(total, sum(self._holding(i, number) for i, number in enumerate(places))) * counted[term]
+            for term, places in numbers.items()
         }
         best: list[Found] = []
         for i, part in enumerate(self.parts):
-            mask = allowed[i]
-            for phrase in query.phrases:
-                mask = _only(rows_with_phrase(part.segment.postings, phrase), len(part.segment), mask)
-            terms = []
-            for term, lists in listed.items():
-                found = lists[i]
-                if found is not None:
-                    bound = found.most / (found.most + k1 * (1 - b + b * found.shortest / max(average, 1e-12)))
-                    terms.append(WeightedTerm(found.rows, found.counts, weights[term], weights[term] * bound))
+            impacts = self._impacts(i, average, k1, b)
+            terms = [
+                WeightedTerm(impacts.of(places[i]), weights[term])
+                for term, places in numbers.items()
+                if places[i] >= 0
+            ]
             if terms:
+                mask = allowed[i]
+                for phrase in query.phrases:
+                    mask = _only(rows_with_phrase(part.segment.postings, phrase), len(part.segment), mask)
                 floor = best[k - 1].score if len(best) >= k else 0.0
-                best = _joined(best, i, best_rows(terms, self._norm(i, k1, b), k, floor, mask), k)
+                best = _joined(best, i, best_rows(terms, impacts.norm, k, floor, mask), k)
         return best
 
-    def _listed(self, terms: Sequence[str]) -> dict[str, list[TermPostings | None]]:
-        listed = {term: [part.segment.postings.of(term) for part in self.parts] for term in terms}
-        return {term: lists for term, lists in listed.items() if any(found is not None for found in lists)}
-
-    def _holding(self, number: int, found: TermPostings | None) -> int:
-        if found is None:
+    def _holding(self, number: int, term: int) -> int:
+        """How many living passages of one segment hold a term."""
+        if term < 0:
             return 0
-        alive = self.parts[number].alive
-        return len(found.rows) if alive is None else int(np.count_nonzero(alive[found.rows]))
+        part = self.parts[number]
+        postings = part.segment.postings
+        if part.alive is None:
+            return postings.holding(term)
+        return int(np.count_nonzero(part.alive[postings.of(term).rows]))
 
-    def _norm(self, number: int, k1: float, b: float) -> NDArray[np.float64]:
+    def _impacts(self, number: int, average: float, k1: float, b: float) -> Impacts:
         key = (number, k1, b)
-        if key not in self._norms:
-            self._norms[key] = norms(self.parts[number].segment.postings.lengths, self.size()[1], k1, b)
-        return self._norms[key]
+        if key not in self._kept:
+            if len(self._kept) >= FORMULAS * len(self.parts):
+                self._kept.clear()
+            postings = self.parts[number].segment.postings
+            self._kept[key] = Impacts(postings, norms(postings.lengths, average, k1, b))
+        return self._kept[key]
 
     def dense(
         self, queries: NDArray[np.float32], k: int, allowed: Sequence[NDArray[np.bool_] | None]

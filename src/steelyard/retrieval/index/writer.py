@@ -75,6 +75,11 @@ class IndexWriter:
         """Passages that the next commit adds."""
         return len(self._waiting)
 
+    @property
+    def passages(self) -> int:
+        """Passages that the index held after the last commit."""
+        return sum(entry.alive for entry in self.manifest.segments)
+
     def documents(self) -> dict[str, str]:
         """Every committed document's digest by its name."""
         found = {}
@@ -194,22 +199,8 @@ class IndexWriter:
         settings = self.manifest.settings
         if not texts:
             return Vectors.of(np.zeros((0, settings.width), np.float32), settings.storage)
-        if self.embedder is None:
-            raise UsageError(f"{self.folder}: this index needs its embedder {settings.embedder!r} to add passages")
-        model = fingerprint(self.embedder)
-        if settings.fingerprint and model and model != settings.fingerprint:
-            raise UsageError(
-                f"{self.folder}: its vectors were made by another model than this {settings.embedder!r}"
-            )
-        vectors = np.asarray(self.embedder.embed(texts, role="document"), dtype=np.float32)
-        if settings.width not in (0, vectors.shape[1]):
-            raise UsageError(
-                f"{self.folder}: holds vectors of width {settings.width}, the embedder gives {vectors.shape[1]}"
-            )
-        self.manifest = replace(
-            self.manifest,
-            settings=replace(settings, width=vectors.shape[1], fingerprint=settings.fingerprint or model),
-        )
+        vectors, settings = embedded(texts, settings, self.embedder, str(self.folder))
+        self.manifest = replace(self.manifest, settings=settings)
         return Vectors.of(vectors, settings.storage)
 
     def _merge(self) -> None:
@@ -228,6 +219,21 @@ def fingerprint(embedder: Embedder) -> str:
     """What tells embedders apart: a model's fingerprint, or nothing for one without a card."""
     card = getattr(embedder, "card", None)
     return str(card.fingerprint) if card is not None else ""
+
+
+def embedded(
+    texts: Sequence[str], settings: IndexSettings, embedder: Embedder | None, name: str
+) -> tuple[NDArray[np.float32], IndexSettings]:
+    """The vectors of passages for the index ``name``, and its settings, which now know model and width."""
+    if embedder is None:
+        raise UsageError(f"{name}: this index needs its embedder {settings.embedder!r} to add passages")
+    model = fingerprint(embedder)
+    if settings.fingerprint and model and model != settings.fingerprint:
+        raise UsageError(f"{name}: its vectors were made by another model than this {settings.embedder!r}")
+    vectors = np.asarray(embedder.embed(texts, role="document"), dtype=np.float32)
+    if settings.width not in (0, vectors.shape[1]):
+        raise UsageError(f"{name}: holds vectors of width {settings.width}, the embedder gives {vectors.shape[1]}")
+    return vectors, replace(settings, width=vectors.shape[1], fingerprint=settings.fingerprint or model)
 
 
 def to_merge(entries: Sequence[SegmentEntry]) -> set[str]:
@@ -328,7 +334,7 @@ def open_writer(
         if (folder / FILE).exists():
             manifest = read_manifest(folder)
             if settings is not None:
-                _check_same(folder, manifest.settings, settings)
+                check_same(str(folder), manifest.settings, settings)
         else:
             Analyzer((settings or IndexSettings()).language).terms("checked")  # an unknown language fails here
             manifest = Manifest(settings or IndexSettings())
@@ -339,11 +345,12 @@ def open_writer(
         writer.commit()
 
 
-def _check_same(folder: Path, made: IndexSettings, asked: IndexSettings) -> None:
+def check_same(index: str, made: IndexSettings, asked: IndexSettings) -> None:
+    """Refuse settings that are not those that an index was made with."""
     for name in ("language", "embedder", "fingerprint", "storage"):
         ours, theirs = getattr(made, name), getattr(asked, name)
         if ours != theirs and (name != "fingerprint" or (ours and theirs)):
             raise UsageError(
-                f"{folder}: was made with {name} {ours or 'none'!r}, not {theirs or 'none'!r}; use that, or "
-                f"another folder"
+                f"{index}: was made with {name} {ours or 'none'!r}, not {theirs or 'none'!r}; use that, or "
+                f"another place"
             )

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from steelyard.contracts import Embedder, Retriever
 from steelyard.parts import part
-from steelyard.retrieval.index.document_index import DocumentIndex
 from steelyard.retrieval.index.settings import SearchOptions
+from steelyard.retrieval.opening import open_index
 
 
 @part()
@@ -18,7 +18,7 @@ def dense(index: str | Path, embedder: Embedder | None = None) -> Retriever:
     scored anew from the stored vectors. A query costs one forward pass of the embedder.
 
     Args:
-        index: an index folder that holds vectors.
+        index: an index that holds vectors: a folder, or a URL of PostgreSQL.
         embedder: the model that made them; by default the one that the index names.
 
     Raises:
@@ -35,4 +35,4 @@ def dense(index: str | Path, embedder: Embedder | None = None) -> Retriever:
         >>> retriever = dense("handbook.index")                                      # doctest: +SKIP
         >>> retriever.search(["how far may a candidate lag behind"], k=3)            # doctest: +SKIP
     """
-    return DocumentIndex(index, embedder=embedder, options=SearchOptions("dense"))
+    return open_index(index, embedder=embedder, options=SearchOptions("dense"))

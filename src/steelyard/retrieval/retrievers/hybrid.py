@@ -10,8 +10,8 @@ from pydantic import PositiveFloat, PositiveInt
 
 from steelyard.contracts import Embedder, Retriever
 from steelyard.parts import part
-from steelyard.retrieval.index.document_index import DocumentIndex
 from steelyard.retrieval.index.settings import SearchOptions
+from steelyard.retrieval.opening import open_index
 
 
 @part()
@@ -31,7 +31,7 @@ def hybrid(
     [0, 1] over its own candidates; what a half does not return gets 0 from it.
 
     Args:
-        index: an index folder that holds vectors.
+        index: an index that holds vectors: a folder, or a URL of PostgreSQL.
         embedder: the model that made them; by default the one that the index names.
         fusion: by reciprocal ranks, or by weighted scores.
         depth: candidates of either half.
@@ -56,4 +56,4 @@ def hybrid(
     options = SearchOptions(
         "hybrid", fusion=fusion, depth=depth, rank_constant=rank_constant, dense_weight=dense_weight
     )
-    return DocumentIndex(index, embedder=embedder, options=options)
+    return open_index(index, embedder=embedder, options=options)

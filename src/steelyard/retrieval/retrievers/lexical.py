@@ -10,8 +10,8 @@ from pydantic import NonNegativeFloat
 
 from steelyard.contracts import Embedder, Retriever
 from steelyard.parts import part
-from steelyard.retrieval.index.document_index import DocumentIndex
 from steelyard.retrieval.index.settings import SearchOptions
+from steelyard.retrieval.opening import open_index
 
 
 @part()
@@ -33,7 +33,7 @@ def lexical(
     must occur as a phrase. Passages without any word of the query are not returned. Costs no model.
 
     Args:
-        index: an index folder.
+        index: an index: a folder, or a URL of PostgreSQL.
         embedder: the model of its vectors, if there are any; used to add passages and not to search.
         k1: how soon more uses of a word stop counting.
         b: how much long passages are held back.
@@ -57,4 +57,4 @@ def lexical(
         >>> retriever.search(["lifting"])[0][0].id
         'a'
     """
-    return DocumentIndex(index, embedder=embedder, options=SearchOptions("lexical", k1, b, phrases=phrases))
+    return open_index(index, embedder=embedder, options=SearchOptions("lexical", k1, b, phrases=phrases))

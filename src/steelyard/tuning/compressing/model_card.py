@@ -76,7 +76,11 @@ def _part(part: Any) -> str:
 def _data(found: Mapping[str, Any] | None, absent: str) -> str:
     if not found:
         return absent
-    counts = ", ".join(f"{found[name]:,} {name}" for name in ("texts", "characters", "windows") if name in found)
+    counts = ", ".join(
+        f"{found[name]:,} {name[: None if found[name] != 1 else -1]}"
+        for name in ("texts", "characters", "windows")
+        if name in found
+    )
     return f"{_plain(found['source'])} ({counts}; fingerprint `{found['fingerprint']}`)"
 
 

@@ -140,13 +140,13 @@ def limit_problems(quality: Quality, max_loss: float) -> list[str]:
     A loss stays within the limit where the upper end of its paired 95% interval does: bits per byte rose by no
     more than that share, and the share of right items fell by no more than that (0.02 is two points).
     """
-    measured = [("bits per byte", "a rise", quality.bits_per_byte.loss)]
+    measured = [("bits per byte: a rise", "%", quality.bits_per_byte.loss)]
     if quality.accuracy is not None:
-        measured.append(("quick-suite accuracy", "a drop", quality.accuracy.loss))
+        measured.append(("quick-suite accuracy: a drop", " points", quality.accuracy.loss))
     return [
-        f"{name}: {what} of {loss.value:+.1%} [{loss.low:+.1%}, {loss.high:+.1%}] on {loss.n} samples is not shown"
-        f" to be at most {max_loss:.1%}"
-        for name, what, loss in measured
+        f"{what} of {100 * loss.value:.1f} [{100 * loss.low:.1f}, {100 * loss.high:.1f}]{unit} on {loss.n} samples"
+        f" is not shown to be at most {100 * max_loss:.1f}{unit}"
+        for what, unit, loss in measured
         if not loss.high <= max_loss
     ]
 

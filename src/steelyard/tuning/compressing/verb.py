@@ -83,7 +83,7 @@ def compress(
     Example:
         >>> done = compress("smollm2-135m", ["int8"], out="small", max_loss=0.02)  # doctest: +SKIP
         >>> done.card.compression_ratio  # doctest: +SKIP
-        2.09
+        2.16
     """
     settings = CompressSettings.read(options)
     if not parts:

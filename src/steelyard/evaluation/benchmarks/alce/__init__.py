@@ -1,0 +1,1 @@
+"""ALCE: long answers with citations, and whether the cited texts support them."""

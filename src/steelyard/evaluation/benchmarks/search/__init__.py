@@ -1,0 +1,1 @@
+"""Search: how well retrievers find what people judged to be relevant."""

@@ -1,0 +1,1 @@
+"""Merging models in weight space, and evolving populations of them."""

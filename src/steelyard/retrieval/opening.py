@@ -1,0 +1,46 @@
+"""An index by its place: a folder, or a URL of PostgreSQL."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TypeAlias
+
+from steelyard.contracts import Embedder
+from steelyard.retrieval.index.document_index import DocumentIndex
+from steelyard.retrieval.index.filters import Filter
+from steelyard.retrieval.index.searching import SearchableIndex
+from steelyard.retrieval.index.settings import IndexSettings, SearchOptions
+from steelyard.retrieval.index.writer import IndexWriter, open_writer
+from steelyard.retrieval.served.place import ServedPlace, is_served
+from steelyard.retrieval.served.served_index import ServedIndex
+from steelyard.retrieval.served.served_writer import ServedWriter, open_served_writer
+
+Writer: TypeAlias = IndexWriter | ServedWriter
+
+
+def open_index(
+    place: str | Path,
+    settings: IndexSettings | None = None,
+    embedder: Embedder | None = None,
+    options: SearchOptions = SearchOptions(),  # noqa: B008
+    where: Filter | None = None,
+) -> SearchableIndex:
+    """The retriever over the index in a folder or at a ``postgresql://`` URL; for the arguments see the two kinds.
+
+    Relations:
+        :class:`DocumentIndex` needs nothing but the folder and is faster on one machine; :class:`ServedIndex` is
+        for indexes larger than that, and for several writers.
+    """
+    if is_served(place):
+        return ServedIndex(str(place), settings, embedder, options, where)
+    return DocumentIndex(place, settings, embedder, options, where)
+
+
+def open_index_writer(
+    place: str | Path, settings: IndexSettings | None = None, embedder: Embedder | None = None
+) -> AbstractContextManager[Writer]:
+    """The writer of the index at ``place``, which is made where there is none; commits at the end of the block."""
+    if is_served(place):
+        return open_served_writer(ServedPlace(str(place)), settings, embedder)
+    return open_writer(Path(place), settings, embedder)
