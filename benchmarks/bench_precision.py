@@ -1,4 +1,4 @@
-"""float32 against int8, and int8 with packed copies: scoring and single steps of generation, as ratios.
+"""float32, int8 and int4, with llama.cpp's 4 bits beside: scoring and single steps of generation, as ratios.
 
 python benchmarks/bench_precision.py --rounds 5
 """
@@ -16,8 +16,10 @@ os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 from tables import section
 from timing import seconds
 
+from steelyard.compression.finequant import finequant
 from steelyard.compression.int8 import int8
 from steelyard.contracts import Continuation, Sampling
+from steelyard.errors import SteelyardError
 from steelyard.models.loading import load_model
 from steelyard.models.recorded_step import STEPS_BEFORE
 
@@ -42,8 +44,13 @@ def measure(rounds: int) -> None:
         "float32": original,
         "int8": int8(original),
         "int8, packed": int8(original, packed=True),
-        "int8, packed, head too": int8(original, packed=True, head=True),
+        "int8, in groups of 64": finequant(original, bits=8, group=64),
+        "int4, adaptive groups": finequant(original),
+        "int4, in groups of 64": finequant(original, group=64),
     }
+    quantized = llama_cpp()
+    if quantized is not None:
+        models["llama.cpp, Q4_1"] = quantized
     for model in models.values():  # until the step is recorded, as in longer use
         model.generate([TEXT], Sampling(max_tokens=STEPS_BEFORE + 8))
     works: dict[str, Callable[[Any], object]] = {
@@ -68,6 +75,15 @@ def measure(rounds: int) -> None:
         ]
         cells = " | ".join(f"{gain:.2f}x" for gain in gains)
         print(f"| {name} | {model.card.memory_bytes / 1e6:.0f} MB ({share:.2f}x) | {cells} |")
+
+
+def llama_cpp() -> Any:
+    """The 4-bit file that the model is published as, in llama.cpp; None where that is not installed."""
+    try:
+        return load_model("smollm2-135m", engine="llama.cpp")
+    except SteelyardError as error:
+        print(f"{error}\n")
+        return None
 
 
 def compared(run: Callable[[Any], object], models: dict[str, Any], rounds: int) -> dict[str, list[float]]:

@@ -112,7 +112,12 @@ def test_other_packages_add_parts(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
 
 @pytest.mark.parametrize(
     ("text", "expected"),
-    [("remove=3", ("remove", 3)), ("blocks=[1, 2]", ("blocks", [1, 2])), ("name=a=b", ("name", "a=b"))],
+    [
+        ("remove=3", ("remove", 3)),
+        ("blocks=[1, 2]", ("blocks", [1, 2])),
+        ("name=a=b", ("name", "a=b")),
+        ("pattern=2:4", ("pattern", "2:4")),
+    ],
 )
 def test_settings_as_typed(text: str, expected: tuple[str, Any]) -> None:
     assert parts.parse_setting(text) == expected

@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from steelyard.cli.recipes import run as run
-    from steelyard.compression.verb import compress as compress
     from steelyard.evaluation.ranking.verb import rank as rank
     from steelyard.evaluation.recorded_comparison import compare_recorded as compare
     from steelyard.evaluation.verb import evaluate_any as eval
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     from steelyard.serving.server import serve as serve
     from steelyard.systems.ask import ask as ask
     from steelyard.systems.loading import load as load
+    from steelyard.tuning.compressing.verb import compress as compress
     from steelyard.tuning.tune import tune as tune
 
 __version__ = "0.1.0"
@@ -54,7 +54,7 @@ __all__ = [
 _VERBS = {
     "ask": "steelyard.systems.ask:ask",
     "compare": "steelyard.evaluation.recorded_comparison:compare_recorded",
-    "compress": "steelyard.compression.verb:compress",
+    "compress": "steelyard.tuning.compressing.verb:compress",
     "eval": "steelyard.evaluation.verb:evaluate_any",
     "index": "steelyard.retrieval.verb:index",
     "load": "steelyard.systems.loading:load",

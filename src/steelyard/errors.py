@@ -36,3 +36,11 @@ class EndpointError(ModelError):
 
 class StoreError(SteelyardError):
     """The run store cannot be opened, read or written."""
+
+
+class LossError(SteelyardError):
+    """A compressed model costs more than its limit allows and was not saved; ``run_id`` has what was measured."""
+
+    def __init__(self, message: str, run_id: str) -> None:
+        super().__init__(message)
+        self.run_id = run_id

@@ -217,6 +217,8 @@ def parse_setting(text: str) -> tuple[str, Any]:
     key, separator, value = text.partition("=")
     if not separator or not key:
         raise UsageError(f"setting {text!r} is not of the form name=value")
+    if re.fullmatch(r"\s*\d+(:\d+)+\s*", value):  # a pattern such as 2:4, which YAML takes for a number to base 60
+        return key, value.strip()
     try:
         return key, yaml.safe_load(value)
     except yaml.YAMLError as error:

@@ -1,12 +1,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from steelyard.compression.calibration import fingerprint_texts, read_calibration, token_windows
+from steelyard.compression.calibration import (
+    fingerprint_texts,
+    generated_texts,
+    read_calibration,
+    token_windows,
+)
 from steelyard.errors import InputError, UsageError
 from tiny import tiny_tokenizer
 
@@ -99,3 +105,9 @@ def test_windows_start_as_the_tokenizer_starts_a_text() -> None:
 @given(st.lists(st.text(), max_size=4), st.lists(st.text(), max_size=4))
 def test_fingerprint_tells_lists_of_texts_apart(first: list[str], second: list[str]) -> None:
     assert (fingerprint_texts(first) == fingerprint_texts(second)) == (first == second)
+
+
+def test_a_model_writes_texts_of_its_own_and_by_seed(tiny: Any) -> None:
+    texts = generated_texts(tiny, count=4, tokens=12)
+    assert len(set(texts)) == 4
+    assert generated_texts(tiny, count=3, tokens=12, seed=1) == texts[1:]

@@ -8,7 +8,8 @@ import torch
 from steelyard.compression.int8 import int8
 from steelyard.contracts import Continuation
 from steelyard.errors import CapabilityError
-from steelyard.models.quantized import Int8Linear, int8_names
+from steelyard.models.int8_linear import Int8Linear
+from steelyard.models.quantized import int8_names
 
 
 def test_every_linear_layer_and_the_head_are_replaced(tiny: Any) -> None:

@@ -20,7 +20,8 @@ from steelyard.contracts import AppliedPart
 from steelyard.errors import ModelError, UsageError
 from steelyard.models.checkpoint import bfloat16_pays, read_checkpoint, torch_dtype
 from steelyard.models.checkpoint_files import check_safetensors, inspect_folder, licence_of
-from steelyard.models.quantized import Int8Linear, int8_names, replace_linears
+from steelyard.models.int8_linear import Int8Linear
+from steelyard.models.quantized import int8_names, replace_linears
 from tiny import tiny_llama, tiny_tokenizer
 
 IDS = torch.tensor([[5, 9, 200, 12, 40]])

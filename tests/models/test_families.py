@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,10 @@ import torch
 import transformers
 
 from family_models import CONFIGS, MIXED, build
-from steelyard.errors import CapabilityError, ModelError
-from steelyard.models.families import FAMILIES, Family, family_of
+from steelyard.errors import CapabilityError, ModelError, UsageError
+from steelyard.models.families import FAMILIES, Family, declare_family, family_of, read_family
+from steelyard.models.loading import load_model
+from tiny import tiny_tokenizer
 
 MASKED = sorted(name for name, row in FAMILIES.items() if row.get("packed_masks"))
 
@@ -198,5 +201,46 @@ def test_unknown_architecture_says_what_is_missing() -> None:
     family = family_of(model)
     assert family.name == "unknown:codegen"
     for access in (family.layers, family.embeddings, family.head, family.linears, family.norms):
-        with pytest.raises(CapabilityError, match=r"'codegen'.*family_data\.py"):
+        with pytest.raises(CapabilityError, match=r"'codegen' are not known .*`family`"):
             access(model)
+
+
+def test_a_declared_family_is_kept_with_the_model(tmp_path: Path) -> None:
+    config = transformers.CodeGenConfig(
+        vocab_size=300,
+        n_embd=32,
+        n_layer=3,
+        n_head=4,
+        rotary_dim=4,
+        n_positions=32,
+        bos_token_id=1,
+        eos_token_id=2,
+    )
+    transformers.CodeGenForCausalLM(config).save_pretrained(tmp_path / "given")
+    tiny_tokenizer().save_pretrained(tmp_path / "given")
+    projections = {"qkv": "attn.qkv_proj", "o": "attn.out_proj", "up": "mlp.fc_in", "down": "mlp.fc_out"}
+    row = {"like": "gpt2", "transposed": False, "layer_norms": {"attention": "ln_1"}, "projections": projections}
+    model: Any = load_model(str(tmp_path / "given"), family=row)
+    again: Any = load_model(str(model.save(tmp_path / "saved")))
+    for loaded in (model, again):
+        assert loaded.card.family == "codegen"
+        assert loaded.family.linears(loaded.family.layers(loaded.module)[2]).keys() == projections.keys()
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"layer_path": "h"}, "no field 'layer_path'; did you mean 'layers_path'?"),
+        ({"like": "lama"}, "no family 'lama' to be like; did you mean 'llama'?"),
+        ({"projections": {}}, "needs layers_path"),
+        ({"layers_path": "h", "kind": "coder"}, "kind: Input should be"),
+    ],
+)
+def test_a_wrong_declaration_is_refused(row: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(message)):
+        read_family(row, "mine")
+
+
+def test_a_declaration_that_does_not_fit_the_model_is_refused() -> None:
+    with pytest.raises(CapabilityError, match=r"a layer has no q at 'attn\.q'"):
+        declare_family(build("gpt2"), {"like": "gpt2", "projections": {"q": "attn.q"}})

@@ -13,7 +13,8 @@ from steelyard.errors import CapabilityError, ModelError, UsageError
 from steelyard.models import int8_kernels
 from steelyard.models.forward import Engine
 from steelyard.models.int8_kernels import Choice, digits_of_rows
-from steelyard.models.quantized import Int8Linear, empty_linears, int8_names, linear_names, replace_linears
+from steelyard.models.int8_linear import Int8Linear
+from steelyard.models.quantized import empty_linears, int8_names, linear_names, replace_linears
 from steelyard.models.scoring import score
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from reporting.example_compression import make_compression
 from reporting.example_record import GROUPS, interval, make_eval_record, make_record
 from steelyard.contracts import Interval, Marks, Result
 from steelyard.evaluation.compare import compare
@@ -275,4 +276,5 @@ PAGES = {
     "comparison": make_comparison,
     "measure": make_measure,
     "rank": make_ranking,
+    "compress": make_compression,
 }

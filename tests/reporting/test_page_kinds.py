@@ -11,6 +11,7 @@ import pytest
 from rich.console import Console
 
 from reporting.browser import HOSTILE
+from reporting.example_compression import make_compression
 from reporting.example_pages import (
     PAGES,
     make_comparison,
@@ -216,3 +217,20 @@ def test_scores_without_intervals_say_so() -> None:
         row["interval"] = None
     assert "no interval" in text_of(record)
     assert "∞" not in text_of(record)
+
+
+def test_a_compression_shows_its_card_what_was_lost_and_what_became_of_it() -> None:
+    record = make_compression()
+    text, shown = text_of(record), printed(record)
+    for place in (text, shown):
+        assert "compression ratio 3.17" in place
+        assert "124,000,000" in place
+        assert "is not shown to be at most 2.0%" in place
+        assert "arithmetic" in place
+        assert "documents/ (1 texts, 24,000 characters; fingerprint 9c1f9c1f)" in place
+    assert "Saved over its limit, as asked" in text
+    assert "sleb(blocks=[10, 12])" in text
+    record["folder"] = None
+    assert "Not saved: it costs too much" in text_of(record)
+    unchecked = {**record, "tasks": [], "limit": {}, "held_out": None}
+    assert "Compressed, and not saved" in text_of(unchecked)

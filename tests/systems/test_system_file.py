@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from steelyard.contracts import Example, PromptStyle
 from steelyard.errors import InputError
 from steelyard.systems.system_file import PromptSection, SystemFile, read_system, system_text, write_system
+from steelyard.systems.yaml_files import read_yaml
 
 FULL = """\
 model: smollm2-135m
@@ -164,6 +165,16 @@ def test_bad_files_are_refused_in_one_line(tmp_path: Path, case: str) -> None:
     assert len(str(caught.value)) < 400 + len(str(file))
 
 
+def test_a_pattern_is_no_number(tmp_path: Path) -> None:
+    """YAML 1.1 takes 2:4 for a number to base 60."""
+    assert read_yaml(written(tmp_path, "{a: 2:4, b: 1:30.5, c: 12, d: 1.5}")) == {
+        "a": "2:4",
+        "b": "1:30.5",
+        "c": 12,
+        "d": 1.5,
+    }
+
+
 def test_missing_file(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot be read"):
         read_system(tmp_path / "no.yaml")
@@ -240,3 +251,12 @@ def test_what_is_written_is_read_back(
     assert again == system
     assert again.prompt is not None
     assert again.prompt.to_style() == style
+
+
+def test_family_data_is_checked_and_written_back(tmp_path: Path) -> None:
+    text = "model: mine\nfamily: {like: llama, layers_path: transformer.blocks}\n"
+    system = read_system(written(tmp_path, text))
+    assert system.family == {"like": "llama", "layers_path": "transformer.blocks"}
+    assert read_system(write_system(tmp_path / "again.yaml", system)) == system
+    with pytest.raises(InputError, match=r"best\.yaml:2: .*no field 'layer_path'"):
+        read_system(written(tmp_path, "model: mine\nfamily: {like: llama, layer_path: blocks}\n"))

@@ -2,83 +2,84 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from steelyard.cli.console import JsonFlag, MemoryOption, console, print_json
+from steelyard.cli.console import JsonFlag, MemoryOption, StoreOption, console, hand_over, progress
 
 if TYPE_CHECKING:
-    from steelyard.compression.checks import Compression
-    from steelyard.contracts import Interval, LanguageModel, ModelCard
+    from steelyard.contracts import LanguageModel
+    from steelyard.tuning.compressing.settings import CompressOptions
 
 
 def command(
     model: Annotated[str, typer.Argument(help="A model name, folder or .gguf file.")],
     weights: Annotated[
-        str, typer.Argument(metavar="PARTS", help="Such as int8, sleb:remove=3 or sleb:remove=3+int8.")
-    ],
-    out: Annotated[Path, typer.Option("--out", help="New or empty folder to save the checkpoint in.")],
+        str | None, typer.Argument(metavar="[PARTS]", help="The same as --with, such as sleb:remove=3+int8.")
+    ] = None,
+    applied: Annotated[
+        list[str] | None,
+        typer.Option("--with", help="A part with its settings, such as sleb:remove=3; repeat, in order."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="New or empty folder to save the checkpoint and its cards in.")
+    ] = None,
     calibration: Annotated[
         Path | None, typer.Option(help="Texts that data-dependent parts look at: .txt, .md, .jsonl or a folder.")
     ] = None,
     held_out: Annotated[
-        Path | None, typer.Option(help="Other texts, to measure bits per byte on before and after.")
+        Path | None,
+        typer.Option(help="Other texts to measure on (default: a tenth of those, or the quick suite's)."),
     ] = None,
+    quick: Annotated[
+        int | None,
+        typer.Option(min=0, help="Items asked of every task of the quick suite, before and after (default: 12)."),
+    ] = None,
+    max_loss: Annotated[
+        float | None,
+        typer.Option(help="Save nothing unless the loss is shown to be at most this share, such as 0.02."),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Save what is over --max-loss all the same.")] = False,
+    no_check: Annotated[bool, typer.Option("--no-check", help="Measure nothing; the model card says so.")] = False,
     memory: MemoryOption = None,
+    page: Annotated[Path | None, typer.Option("--report", help="Write the HTML report here.")] = None,
+    store: StoreOption = None,
     json: JsonFlag = False,
 ) -> None:
-    """Apply weight parts to a model, measure what that changed, and save the result."""
-    from steelyard.compression.verb import compress
-    from steelyard.tuning.candidates import parse_weights
+    """Apply weight parts to a model, measure what that cost, and save the result with its cards.
 
-    parts = parse_weights(weights)
+    The loss is the rise of bits per byte and the drop of quick-suite accuracy; the upper end of the paired 95%
+    interval of both must stay within --max-loss.
+    """
+    from steelyard.errors import LossError, UsageError
+    from steelyard.tuning.candidates import parse_weights
+    from steelyard.tuning.compressing.verb import compress
+
+    if weights is not None and applied:
+        raise UsageError("give the parts either as one argument or by --with, not both")
+    parts = [entry for text in applied or [weights or "none"] for entry in parse_weights(text)]
     given: str | LanguageModel = model
     if memory is not None:
         from steelyard.models.loading import load_model
 
         given = load_model(model, memory=memory)
-    done = compress(given, parts, out=out, calibration=calibration, held_out=held_out)
-    record = compression_record(done)
-    if json:
-        print_json(record)
-        return
-    terminal = console()
-    for name, measure in record["measures"].items():
-        terminal.print(f"{name}: {measure}", markup=False, soft_wrap=True)
-    terminal.print(f"saved: {out}", markup=False, soft_wrap=True)
-
-
-def compression_record(done: Compression) -> dict[str, Any]:
-    """The JSON form of a compression; ``measures`` says the same in words."""
-    before, after = done.before, done.after
-    measures = {
-        "parameters": f"{before.parameters:,} -> {after.parameters:,} ({done.parameter_ratio:.3f}x)",
-        "memory": f"{_megabytes(before)} -> {_megabytes(after)} ({done.memory_ratio:.3f}x)",
+    options: CompressOptions = {
+        "calibration": calibration,
+        "held_out": held_out,
+        "max_loss": max_loss,
+        "force": force,
+        "check": not no_check,
     }
-    bits: Mapping[str, Interval | None] = {
-        "bits per byte before": done.bits_before,
-        "bits per byte after": done.bits_after,
-        "difference (paired)": done.difference,
-    }
-    for name, interval in bits.items():
-        if interval is not None:
-            value, low, high, n = interval
-            measures[name] = f"{value:.4f} [{low:.4f}, {high:.4f}] on {n} windows"
-    if done.difference is None:
-        measures["quality"] = "not measured (give --held-out texts, or compare both models on your task)"
-    return {
-        "folder": done.folder,
-        "fingerprint": after.fingerprint,
-        "parts": [{"name": part.name, "settings": dict(part.settings)} for part in after.parts],
-        "parameters": [before.parameters, after.parameters],
-        "memory_bytes": [before.memory_bytes, after.memory_bytes],
-        "bits_per_byte": {name: interval._asdict() if interval else None for name, interval in bits.items()},
-        "measures": measures,
-    }
-
-
-def _megabytes(card: ModelCard) -> str:
-    return "unknown" if card.memory_bytes is None else f"{card.memory_bytes / 1e6:.0f} MB"
+    if quick is not None:
+        options["quick"] = quick
+    try:
+        with progress() as bars:
+            done = compress(given, parts, out=out, store=store, progress=bars, **options)
+    except LossError as error:
+        hand_over(error.run_id, out=page, store=store, as_json=json)
+        raise
+    hand_over(done.run_id, out=page, store=store, as_json=json)
+    if out is not None and not json:
+        console().print(f"saved: {out}", markup=False, soft_wrap=True)

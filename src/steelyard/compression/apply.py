@@ -78,6 +78,16 @@ def split_entry(entry: PartEntry) -> tuple[str, dict[str, Any]]:
     return name, dict(settings or {})
 
 
+def needs_texts(name: str) -> bool:
+    """Whether a part cannot do without calibration texts, so that its recorded settings alone do not rebuild it.
+
+    >>> needs_texts("int8")
+    False
+    """
+    taken = inspect.signature(registry.load(name, kind="compressor")).parameters.get(CALIBRATION)
+    return taken is not None and taken.default is inspect.Parameter.empty
+
+
 def _checked(name: str, settings: Mapping[str, Any]) -> tuple[Callable[..., OpenWeights], dict[str, Any]]:
     function = registry.load(name, kind="compressor")
     return function, registry.validate(function, settings)

@@ -9,9 +9,10 @@ given hidden states.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
 
 import torch
 from torch import nn
@@ -19,6 +20,9 @@ from torch import nn
 from steelyard.contracts import OpenWeights
 from steelyard.errors import ModelError
 from steelyard.models.sharing import share as share
+
+BlockArguments: TypeAlias = tuple[tuple[Any, ...], Mapping[str, Any]]
+"""What a block is called with beside hidden states: by position, and by name."""
 
 
 @dataclass(frozen=True)
@@ -29,12 +33,26 @@ class RecordedBatch:
 
     ids: torch.Tensor
     hidden: torch.Tensor
-    arguments: tuple[tuple[tuple[Any, ...], Mapping[str, Any]], ...]
+    arguments: tuple[BlockArguments, ...]
     extra: tuple[Any, ...] | None
 
 
+@dataclass(frozen=True)
+class _Met:
+    """What hooks met on a pass; its lists are filled as it runs."""
+
+    hidden: list[torch.Tensor] = field(default_factory=list)
+    arguments: list[BlockArguments] = field(default_factory=list)
+    outputs: list[torch.Tensor] = field(default_factory=list)
+    extra: list[tuple[Any, ...] | None] = field(default_factory=list)
+
+
+class PassEnded(Exception):
+    """Raised by a hook to end a forward pass whose rest is not needed."""
+
+
 class BlockReplay:
-    """The blocks of a model, callable one at a time on a shared copy; the model itself is never touched.
+    """The blocks of a model, callable one at a time on a shared copy, ``module``; the model is never touched.
 
     ``logits(batch, hidden)`` finishes a pass from the last block's output. Raises :class:`ModelError` where a
     family has no list of blocks, or its blocks turn out not to be replayable.
@@ -42,10 +60,10 @@ class BlockReplay:
 
     def __init__(self, model: OpenWeights) -> None:
         self._name = model.card.name
-        self._module = share(model.module).eval()
-        self._list = model.family.layers(self._module)
+        self.module = share(model.module).eval()
+        self._list = model.family.layers(self.module)
         self.blocks: list[nn.Module] = list(self._list)
-        self._device = next(self._module.parameters()).device
+        self.device = next(self.module.parameters()).device
 
     @torch.no_grad()
     def record(self, ids: torch.Tensor) -> RecordedBatch:
@@ -54,36 +72,72 @@ class BlockReplay:
         A replay that does not reproduce the model's own output is refused, so that no choice ever rests on
         wrong numbers.
         """
-        ids = ids.to(self._device)
-        calls: list[tuple[torch.Tensor, tuple[Any, ...], dict[str, Any]]] = []
+        ids = ids.to(self.device)
+        with self._watched() as met:
+            expected = self._forward(ids)
+        batch = self._batch(ids, met)
+        replayed = self.logits(batch, self.run(batch, batch.hidden, range(len(self.blocks))))
+        self._agree(replayed, expected)
+        return batch
 
-        def keep(_block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    @torch.no_grad()
+    def trace(self, ids: torch.Tensor) -> RecordedBatch:
+        """As :meth:`record`, but pass and check end behind the last block: no logits are made."""
+        ids = ids.to(self.device)
+        with self._watched(until=self.blocks[-1]) as met, contextlib.suppress(PassEnded):
+            self._forward(ids)
+        batch = self._batch(ids, met)
+        self._agree(self.run(batch, batch.hidden, range(len(self.blocks))), met.outputs[0])
+        return batch
+
+    @torch.no_grad()
+    def enter(self, ids: torch.Tensor) -> tuple[torch.Tensor, BlockArguments]:
+        """The first block's input (b, w, d) and its other arguments for ``ids`` (b, w); no block is run."""
+        with self._watched(before=self.blocks[0]) as met, contextlib.suppress(PassEnded):
+            self._forward(ids.to(self.device))
+        return met.hidden[0], met.arguments[0]
+
+    @contextlib.contextmanager
+    def _watched(self, until: nn.Module | None = None, before: nn.Module | None = None) -> Iterator[_Met]:
+        """Note what blocks are called with; the pass ends behind ``until`` or in front of ``before``."""
+        seen = _Met()
+
+        def keep(block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             named = dict(kwargs)
             hidden = args[0] if args else named.pop("hidden_states")
-            calls.append((hidden, args[1:], named))
+            if not seen.arguments:
+                seen.hidden.append(hidden)
+            seen.arguments.append((args[1:], named))
+            if block is before:
+                raise PassEnded
 
-        extra: list[tuple[Any, ...] | None] = []
-
-        def keep_extra(_block: nn.Module, _args: Any, output: Any) -> None:
-            extra.append(output[1:] if isinstance(output, tuple) else None)
+        def keep_output(block: nn.Module, _args: Any, output: Any) -> None:
+            seen.extra.append(output[1:] if isinstance(output, tuple) else None)
+            seen.outputs.append(output[0] if isinstance(output, tuple) else output)
+            if block is until:
+                raise PassEnded
 
         hooks = [block.register_forward_pre_hook(keep, with_kwargs=True) for block in self.blocks]
-        hooks.append(self.blocks[-1].register_forward_hook(keep_extra))
+        hooks.append(self.blocks[-1].register_forward_hook(keep_output))
         try:
-            expected = self._forward(ids)
+            yield seen
         finally:
             for hook in hooks:
                 hook.remove()
-        if len(calls) != len(self.blocks):
+
+    def _batch(self, ids: torch.Tensor, met: _Met) -> RecordedBatch:
+        if len(met.arguments) != len(self.blocks):
             raise ModelError(f"{self._name}: its {len(self.blocks)} blocks do not run once each, in order")
-        batch = RecordedBatch(ids, calls[0][0], tuple((args, kwargs) for _, args, kwargs in calls), extra[0])
-        replayed = self.logits(batch, self.run(batch, batch.hidden, range(len(self.blocks))))
-        noise = 1e-3 * float(expected.abs().max())
-        if not torch.allclose(replayed.float(), expected.float(), rtol=1e-3, atol=noise):
+        return RecordedBatch(ids, met.hidden[0], tuple(met.arguments), met.extra[0])
+
+    def _agree(self, replayed: torch.Tensor, expected: torch.Tensor) -> None:
+        # where weights are damaged both sides are no numbers: that is for others to find, and name
+        first, second = (torch.nan_to_num(t.float(), 0.0, 0.0, 0.0) for t in (replayed, expected))
+        noise = 1e-3 * float(second.abs().max())
+        if not torch.allclose(first, second, rtol=1e-3, atol=noise):
             raise ModelError(
                 f"{self._name}: its blocks carry more than hidden states and cannot be tried one by one"
             )
-        return batch
 
     @torch.no_grad()
     def run(self, batch: RecordedBatch, hidden: torch.Tensor, blocks: Iterable[int]) -> torch.Tensor:
@@ -105,7 +159,7 @@ class BlockReplay:
             self._replace(self.blocks)
 
     def _forward(self, ids: torch.Tensor) -> torch.Tensor:
-        logits: torch.Tensor = self._module(input_ids=ids, use_cache=False).logits
+        logits: torch.Tensor = self.module(input_ids=ids, use_cache=False).logits
         return logits
 
     def _replace(self, blocks: Sequence[nn.Module]) -> None:

@@ -1,4 +1,4 @@
-"""Calibration texts: reading them from files, and cutting them into token windows."""
+"""Calibration texts: reading them from files or letting the model write them, and cutting them into windows."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from steelyard.contracts import Texts
+from steelyard.contracts import LanguageModel, Sampling, Texts
 from steelyard.errors import InputError, UsageError
 
 if TYPE_CHECKING:
@@ -39,6 +39,25 @@ def read_calibration(path: str | Path) -> list[str]:
         raise InputError(
             f"{root}: holds no calibration text; give a .txt or .md file, or a .jsonl with a text field"
         )
+    return texts
+
+
+def generated_texts(model: LanguageModel, *, count: int = 32, tokens: int = 256, seed: int = 0) -> list[str]:
+    """Calibration texts that the model writes itself, where there are none like those it will read.
+
+    ``count`` texts of at most ``tokens`` tokens, each sampled at temperature 1 from the beginning-of-sequence
+    token on, with the seeds ``seed``, ``seed + 1`` ...; blank ones are left out. Raises :class:`InputError` where
+    none is left.
+
+    Source:
+        LLM-QAT: Data-Free Quantization Aware Training for Large Language Models (2023), section 2.1, sampled
+        throughout (there the first few tokens are the most probable ones behind a random first token).
+    """
+    samplings = [Sampling(max_tokens=tokens, temperature=1.0, seed=seed + n) for n in range(count)]
+    written = [generation.text for generation in model.generate([""] * count, samplings)]
+    texts = [text for text in written if text.strip()]
+    if not texts:
+        raise InputError(f"{model.card.name} writes nothing from its first token on; give calibration texts")
     return texts
 
 

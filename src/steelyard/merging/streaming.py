@@ -141,7 +141,7 @@ class StreamedMerge:
     def _write_rest(self, folder: Path) -> None:
         from steelyard.models.pooling import write_pooling
         from steelyard.models.quiet import quiet
-        from steelyard.models.saving import RECORD, record_of
+        from steelyard.models.saving import write_record
 
         _write_json(folder / "config.json", self._config())
         if self.template.generation is not None:
@@ -159,7 +159,7 @@ class StreamedMerge:
             source=f"{self.method.name} of {', '.join(titles)}",
             parts=(self.part,),
         )
-        _write_json(folder / RECORD, {**record_of(card, []), "notes": list(self.notes)})
+        write_record(folder, card, [], {}, self.notes)
 
     def _config(self) -> dict[str, Any]:
         config = {key: value for key, value in self.template.config.items() if key != "torch_dtype"}

@@ -46,7 +46,7 @@ def read_checkpoint(
 
     Args:
         folder: config.json, safetensors weights (whole or in shards) and tokenizer files; with a
-            ``steelyard.json`` also int8 layers and a history of parts.
+            ``steelyard.json`` also int8 and packed layers and a history of parts.
         allow_pickle: read ``pytorch_model.bin`` where there is nothing else, with ``weights_only``.
         dtype: ``auto`` is float32 on the CPU and bfloat16 on CUDA; ``fastest`` times bfloat16 against float32
             on this CPU; or a torch dtype or its name.
@@ -169,10 +169,13 @@ def _model_class(config: Any) -> Any:
 
 
 def _read_module(files: CheckpointFiles, config: Any, dtype: Any) -> Any:
+    from steelyard.models.grouped_linear import run_by_expert
+
     chosen = _model_class(config)
     int8 = files.record.get("int8") or ()
-    if int8:
-        chosen = _with_int8(config, int8)
+    grouped = files.record.get("grouped") or {}
+    if int8 or grouped:
+        chosen = _with_integers(config, int8, grouped)
     module, report = chosen.from_pretrained(
         str(files.folder),
         config=config,
@@ -183,17 +186,18 @@ def _read_module(files: CheckpointFiles, config: Any, dtype: Any) -> Any:
         weights_only=True,
         output_loading_info=True,
     )
-    if int8:
+    if int8 or grouped:
         module.__class__ = chosen.__mro__[1]
+        run_by_expert(module)
     _check_missing(files, module, report)
     return module
 
 
-def _with_int8(config: Any, names: Sequence[str]) -> Any:
-    """The model's class, with int8 layers put in place before the weights are read."""
+def _with_integers(config: Any, int8: Sequence[str], grouped: Mapping[str, Mapping[str, int]]) -> Any:
+    """The model's class, with int8 and packed layers put in place before the weights are read."""
     import transformers
 
-    from steelyard.models.quantized import empty_linears
+    from steelyard.models.quantized import empty_grouped, empty_linears
 
     architecture = (getattr(config, "architectures", None) or ("",))[0]
     original = getattr(transformers, architecture, None)
@@ -202,7 +206,8 @@ def _with_int8(config: Any, names: Sequence[str]) -> Any:
 
     def build(self: Any, config: Any, *args: Any, **kwargs: Any) -> None:
         original.__init__(self, config, *args, **kwargs)
-        empty_linears(self, names)
+        empty_linears(self, int8)
+        empty_grouped(self, grouped)
 
     return type(original.__name__, (original,), {"__init__": build, "__module__": original.__module__})
 

@@ -13,12 +13,14 @@ structure raises :class:`CapabilityError` naming what is missing.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from steelyard.errors import CapabilityError, ModelError
+from steelyard.errors import CapabilityError, ModelError, UsageError
 from steelyard.models.family_data import FAMILIES
+from steelyard.parts import nearest
 
 if TYPE_CHECKING:
     from torch import nn
@@ -29,6 +31,9 @@ Paths: TypeAlias = str | tuple[str, ...] | None
 
 LAYER_NUMBERS = ("layer_idx", "layer_id")
 """What modules of a layer call the place they have in the key-value cache."""
+
+DECLARED_KEY = "steelyard_family"
+"""Where a module's configuration keeps what was declared of its family."""
 
 CONFIG_NAMES: Mapping[str, str | None] = {
     "depth": "num_hidden_layers",
@@ -251,7 +256,7 @@ class Family:
         if self.layers_path is None:
             raise CapabilityError(
                 f"the {what} of architecture {self.name.removeprefix('unknown:')!r} are not known to Steelyard; "
-                "add a row to steelyard/models/family_data.py"
+                "say where they are with `family`, in a system file or to load_model"
             )
 
     def _need(self, module: nn.Module, path: Paths, what: str) -> nn.Module:
@@ -276,14 +281,65 @@ class Family:
 def family_of(module_or_config: Any) -> Family:
     """The family of a model or configuration; one that is not known is called ``unknown:<model_type>``.
 
+    What was declared for the model itself (:func:`declare_family`) goes before what its type says.
+
     Example:
         >>> from transformers import LlamaConfig
         >>> family_of(LlamaConfig()).projections["down"]
         'mlp.down_proj'
     """
-    model_type = getattr(_text_config(module_or_config), "model_type", "") or "?"
+    config = _text_config(module_or_config)
+    model_type = getattr(config, "model_type", "") or "?"
+    declared = getattr(config, DECLARED_KEY, None)
+    if declared is not None:
+        return read_family(declared, model_type)
     row = FAMILIES.get(model_type)
     return Family(name=f"unknown:{model_type}") if row is None else Family(name=model_type, **row)
+
+
+def read_family(row: Mapping[str, Any], name: str) -> Family:
+    """A family as written in a file: fields of :class:`Family`, and ``like``, a known family that says the rest.
+
+    Raises :class:`UsageError` for an unknown field or family (with the nearest known one) and wrong values.
+
+    Example:
+        >>> read_family({"like": "llama", "layers_path": "transformer.blocks"}, "mine").layers_path
+        'transformer.blocks'
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    own = dict(row)
+    like = own.pop("like", None)
+    if like is not None and like not in FAMILIES:
+        raise UsageError(f"family data: there is no family {like!r} to be like{nearest(str(like), FAMILIES)}")
+    known = [each.name for each in fields(Family) if each.name != "name"]
+    for key in own:
+        if key not in known:
+            raise UsageError(f"family data has no field {key!r}{nearest(str(key), known)}")
+    try:
+        family = TypeAdapter(Family).validate_python({**FAMILIES.get(like, {}), **own, "name": name})
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(step) for step in first["loc"])
+        raise UsageError(f"family data, {place}: {first['msg']}, not {first['input']!r}") from error
+    if family.layers_path is None:
+        raise UsageError("family data needs layers_path, where the model has its list of blocks (or like: llama)")
+    return family
+
+
+def declare_family(module: Any, row: Mapping[str, Any]) -> Family:
+    """Say where ``module``, of an architecture that is not known, has its parts.
+
+    The row is kept in the module's configuration, so that it holds for copies, and for checkpoints saved from
+    them. Raises as :func:`read_family`, and :class:`CapabilityError` where the layers or projections are not where
+    it says.
+    """
+    config = _text_config(module)
+    family = read_family(row, getattr(config, "model_type", "") or "?")
+    for layer in family.layers(module):
+        family.linears(layer)
+    setattr(config, DECLARED_KEY, json.loads(json.dumps(dict(row))))
+    return family
 
 
 def _text_config(module_or_config: Any) -> Any:

@@ -74,7 +74,10 @@ def fingerprint_folder(folder: Path, *, remember: bool = True) -> str:
     own = folder / "steelyard.json"
     if own.is_file():
         record = _read_json(own)
-        entries[own.name] = _digest({key: record.get(key) or [] for key in ("parts", "int8")})
+        said = {key: record.get(key) or [] for key in ("parts", "int8")}
+        if record.get("grouped"):
+            said["grouped"] = record["grouped"]
+        entries[own.name] = _digest(said)
     return _digest(entries)[:32]
 
 

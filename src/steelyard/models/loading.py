@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,7 +48,8 @@ def load_model(
         progress: told of fetching and converting.
         engine: ``llama.cpp`` runs a GGUF file as it is, instead of its conversion; needs ``steelyard[gguf]``.
         options: for weights ``memory`` (such as ``"900MB"``: most memory of the weights and one forward pass;
-            the interpreter and its libraries come on top) or ``batch_tokens`` (most tokens of one forward pass);
+            the interpreter and its libraries come on top) or ``batch_tokens`` (most tokens of one forward pass),
+            and ``family`` (where a model of an unknown architecture has its parts: the fields of ``Family``);
             for servers those of ``EndpointModel`` (``api_key_env``, ``timeout``, ``concurrency``, ``retries``,
             ``backoff``, ``response_cache``); for llama.cpp ``cache_tokens`` and ``threads``.
 
@@ -76,7 +78,7 @@ def load_model(
         if given:
             raise UsageError(f"{given[0]} cannot be chosen for the endpoint {text}: its server decides")
         return _endpoint(text, options)
-    unknown = sorted(set(options) - {"batch_tokens", "memory"})
+    unknown = sorted(set(options) - {"batch_tokens", "family", "memory"})
     if {"batch_tokens", "memory"} <= set(options):
         raise UsageError("load_model takes either memory, which chooses batch_tokens, or batch_tokens")
     if unknown:
@@ -88,19 +90,26 @@ def load_model(
 
 
 def load_folder(
-    folder: Path, *, device: Any = None, dtype: Any = None, allow_pickle: bool = False, **options: Any
+    folder: Path,
+    *,
+    device: Any = None,
+    dtype: Any = None,
+    allow_pickle: bool = False,
+    family: Mapping[str, Any] | None = None,
+    **options: Any,
 ) -> TransformersModel:
     """Load a checkpoint folder; arguments as for :func:`load_model`."""
     from steelyard.models.checkpoint import read_checkpoint
-    from steelyard.models.families import family_of
+    from steelyard.models.families import declare_family, family_of
     from steelyard.models.weights import TransformersModel
 
     place = _device(device)
     checkpoint = read_checkpoint(folder, allow_pickle=allow_pickle, dtype=dtype or "auto", device=place)
-    card = card_of(folder, checkpoint)
-    family = family_of(checkpoint.module)
+    if family is not None:
+        declare_family(checkpoint.module, family)
+    card, found = card_of(folder, checkpoint), family_of(checkpoint.module)
     return TransformersModel(
-        checkpoint.module, checkpoint.tokenizer, card, family, pooling=checkpoint.pooling, **options
+        checkpoint.module, checkpoint.tokenizer, card, found, pooling=checkpoint.pooling, **options
     )
 
 

@@ -1,141 +1,26 @@
-"""Linear layers with 8-bit integer weights: a quarter of float32's memory, and no slower.
+"""Which layers of a model hold their weights as integers: replacing them, naming them, and turning them back.
 
-Weights are quantized once per output channel, symmetrically. Activations stay floats unless fewer than three
-8-bit digits are asked for: then the rounding of an activation turns the last bit of a float into an error of
-several percent (W8A8), and scores move by tenths of a nat with what else is in the batch. With three digits,
-which hold all of a float32, only the rounding of the weights is felt. How the product is computed is chosen by
-timing (:mod:`steelyard.models.int8_kernels`) and bears on speed and memory alone.
+Two kinds of layer stand in for linear ones: :class:`~steelyard.models.int8_linear.Int8Linear`, with a scale for
+each output channel, and :class:`~steelyard.models.grouped_linear.GroupedLinear`, with scales for groups of inputs
+and 8 or 4 bits; its sibling :class:`~steelyard.models.grouped_linear.GroupedExperts` stands in for the weights of
+experts. A saved model names them in ``steelyard.json``, and they are put in place before its weights are read.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
 from torch import nn
 
 from steelyard.errors import CapabilityError, ModelError, UsageError
-from steelyard.models import int8_kernels as kernels
+from steelyard.models.families import family_of
+from steelyard.models.grouped_linear import GroupedExperts, GroupedLinear, run_by_expert
+from steelyard.models.int8_linear import DIGITS, DIGITS_KEY, PACKED_KEY, Int8Linear, is_linear, weight_of
 
-DIGITS = 3
-"""8-bit digits an activation, unless asked otherwise."""
-DIGITS_KEY = "int8_activation_digits"
-PACKED_KEY = "int8_packed"
-"""Where a module's configuration, and so config.json, says how its layers compute."""
-
-
-class Int8Linear(nn.Module):
-    """``y = x W^T + b`` with int8 weights (out, in) and activations of ``digits`` 8-bit digits per token.
-
-    ``integers`` is an int8 parameter (out, in) without gradient, ``scale`` a float32 buffer (out,), ``bias`` as
-    in :class:`torch.nn.Linear`; all three are in the state dict. ``weight`` is computed when asked for, since
-    some architectures read the weight of a layer (Mamba's step projection) instead of calling it.
-
-    With ``packed`` a half-precision copy of the integers is made when it is first needed, for inputs of a few
-    rows; :attr:`packed_bytes` counts it from the start. It is no part of the state dict, of copies and pickles.
-
-    Source: "LLM.int8(): 8-bit Matrix Multiplication for Transformers at Scale", section 2 (vector-wise
-    quantization), without its outlier decomposition.
-    """
-
-    integers: nn.Parameter
-    scale: torch.Tensor
-    bias: nn.Parameter | None
-
-    def __init__(
-        self,
-        in_features: int,
-        out_features: int,
-        bias: bool = True,
-        *,
-        digits: int = DIGITS,
-        packed: bool = False,
-        device: Any = None,
-    ) -> None:
-        super().__init__()
-        self.digits = digits
-        self.packed = packed
-        self.in_features = in_features
-        self.out_features = out_features
-        integers = torch.zeros(out_features, in_features, dtype=torch.int8, device=device)
-        self.integers = nn.Parameter(integers, requires_grad=False)
-        self.register_buffer("scale", torch.ones(out_features, dtype=torch.float32, device=device))
-        self.register_parameter("bias", nn.Parameter(torch.zeros(out_features, device=device)) if bias else None)
-        self._copy: Any = None
-
-    @classmethod
-    def from_linear(cls, linear: nn.Module, digits: int = DIGITS, packed: bool = False) -> Int8Linear:
-        """Quantize a ``Linear``, or a ``Conv1D`` as GPT-2 has it (weight transposed)."""
-        weight = _weight_of(linear)
-        bias = getattr(linear, "bias", None)
-        rows, columns = weight.shape
-        new = cls(columns, rows, bias is not None, digits=digits, packed=packed, device=weight.device)
-        integers, scale = kernels.quantize_rows(weight.float())
-        new.integers = nn.Parameter(integers.contiguous(), requires_grad=False)
-        new.scale = scale.squeeze(1)
-        if bias is not None:
-            new.bias = nn.Parameter(bias.detach().clone())
-        return new
-
-    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        """Float tensor (..., in) to float tensor (..., out) of the same type."""
-        rows = inputs.reshape(-1, self.in_features)
-        if not (rows.dtype == torch.bfloat16 and rows.is_cuda):  # whose range and products are enough there
-            rows = rows.float()
-        output = self._product(rows).mul_(self.scale)
-        if self.bias is not None:
-            output = output.add_(self.bias)
-        return output.to(inputs.dtype).view(*inputs.shape[:-1], self.out_features)
-
-    def kernel(self, rows: int) -> kernels.Kernel:
-        """What multiplies inputs of ``rows`` rows on this machine."""
-        choice = kernels.fastest(self.integers.device.type, self.digits, self.packed)
-        return choice.few if rows <= kernels.FEW_ROWS else choice.many
-
-    @property
-    def packed_bytes(self) -> int:
-        """Bytes of the half-precision copy, once it is made; 0 where this machine has no use for one."""
-        few = kernels.FEW_ROWS
-        used = self.packed and "half" in (self.kernel(few), self.kernel(few + 1))
-        return 2 * self.integers.numel() if used else 0
-
-    @property
-    def weight(self) -> torch.Tensor:
-        """The weight this layer stands for, computed anew: float32 (out, in)."""
-        return self.integers.float() * self.scale.unsqueeze(1)
-
-    def extra_repr(self) -> str:
-        """As ``Linear`` shows itself."""
-        shape = f"in_features={self.in_features}, out_features={self.out_features}"
-        packed = ", packed=True" if self.packed else ""
-        return f"{shape}, bias={self.bias is not None}, digits={self.digits}{packed}"
-
-    def _product(self, rows: torch.Tensor) -> torch.Tensor:
-        kernel = self.kernel(len(rows))
-        if torch.is_grad_enabled() and rows.requires_grad:
-            kernel = "float"  # the only one that is differentiable
-        if kernel == "integer":
-            return kernels.digit_product(rows, self.integers, self.digits)
-        rows = kernels.rounded_rows(rows, self.digits)
-        if kernel == "float":
-            return kernels.float_product(rows, self.integers)
-        if self._copy is None:
-            self._copy = kernels.pack_half(self.integers)
-        return kernels.half_product(rows, self._copy)
-
-    def _apply(self, fn: Any, recurse: bool = True) -> Int8Linear:
-        self._copy = None
-        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        return self
-
-    def _load_from_state_dict(self, *arguments: Any, **options: Any) -> None:
-        self._copy = None
-        super()._load_from_state_dict(*arguments, **options)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_copy": None}
+QUANTIZED = (Int8Linear, GroupedLinear, GroupedExperts)
 
 
 def linear_names(module: nn.Module, *, skip: Iterable[str] = (), head: bool = False) -> list[str]:
@@ -145,15 +30,51 @@ def linear_names(module: nn.Module, *, skip: Iterable[str] = (), head: bool = Fa
     shapes (routers, whose choice of experts is sensitive) are the caller's to skip.
     """
     output = _head(module)
-    left_out = set(skip)
-    names = []
-    for name, child in module.named_modules():
-        if not _is_linear(child) or (child is output and not head):
-            continue
-        if name in left_out or left_out & set(name.split(".")) or any(name.endswith("." + s) for s in left_out):
-            continue
-        names.append(name)
-    return names
+    found = [(name, child) for name, child in module.named_modules() if is_linear(child)]
+    return _kept((name for name, child in found if head or child is not output), skip)
+
+
+def expert_names(module: nn.Module, *, skip: Iterable[str] = ()) -> list[str]:
+    """Dotted names of the parameters (experts, out, in) that hold the experts of a known architecture."""
+    family = family_of(module)
+    if family.experts_path is None:
+        return []
+    blocks = [family.experts(layer) for layer in family.layers(module)]
+    experts = {id(block) for block in blocks if block is not None}
+    return _kept(
+        (
+            f"{name}.{own}"
+            for name, child in module.named_modules()
+            if id(child) in experts
+            for own, parameter in child.named_parameters(recurse=False)
+            if parameter.dim() == 3 and parameter.is_floating_point()
+        ),
+        skip,
+    )
+
+
+def exchange(module: nn.Module, replacements: Mapping[str, nn.Module | nn.Parameter]) -> nn.Module:
+    """A copy of ``module`` with others in place of the submodules or parameters of these names.
+
+    ``module`` stays as it is. Where the head is replaced and its weight was tied to the embedding, the copy's
+    configuration says that they are not tied.
+    """
+    memo: dict[int, Any] = {}
+    for name, new in replacements.items():
+        old = _part(module, name)
+        memo[id(old)] = new if isinstance(old, nn.Module) and isinstance(new, nn.Module) else old
+    result = copy.deepcopy(module, memo)
+    for name, new in replacements.items():
+        if _part(result, name) is not new:
+            parent, _, last = name.rpartition(".")
+            owner = result.get_submodule(parent)
+            delattr(owner, last)
+            setattr(owner, last, new)
+        if isinstance(new, nn.Module):
+            new.train(module.training)
+    _untie(result, replacements)
+    run_by_expert(result)
+    return result
 
 
 def replace_linears(
@@ -178,12 +99,9 @@ def replace_linears(
     names = linear_names(module, skip=skip, head=head)
     if not names:
         raise CapabilityError(f"{type(module).__name__} has no linear layers that int8 could replace")
-    memo: dict[int, Any] = {}
-    for name in names:
-        linear = module.get_submodule(name)
-        memo[id(linear)] = Int8Linear.from_linear(linear, digits, packed)
-    new = copy.deepcopy(module, memo)
-    _untie(new, names)
+    new = exchange(
+        module, {name: Int8Linear.from_linear(module.get_submodule(name), digits, packed) for name in names}
+    )
     if hasattr(new, "config"):
         setattr(new.config, DIGITS_KEY, digits)
         if packed:
@@ -191,9 +109,21 @@ def replace_linears(
     return new
 
 
+# ------------------------------------------------------------------------------------- saving and loading
+
+
 def int8_names(module: nn.Module) -> list[str]:
     """Dotted names of the :class:`Int8Linear` layers of a module, as saved in ``steelyard.json``."""
     return [name for name, child in module.named_modules() if isinstance(child, Int8Linear)]
+
+
+def grouped_layers(module: nn.Module) -> dict[str, dict[str, int]]:
+    """Bits and group size of the packed layers and experts by dotted name, as saved in ``steelyard.json``."""
+    return {
+        name: {"bits": child.bits, "group": child.group}
+        for name, child in module.named_modules()
+        if isinstance(child, GroupedLinear | GroupedExperts)
+    }
 
 
 def empty_linears(module: nn.Module, names: Iterable[str]) -> nn.Module:
@@ -206,29 +136,110 @@ def empty_linears(module: nn.Module, names: Iterable[str]) -> nn.Module:
     digits = int(getattr(config, DIGITS_KEY, DIGITS))
     packed = bool(getattr(config, PACKED_KEY, False))
     for name in names:
-        try:
-            linear = module.get_submodule(name)
-        except AttributeError:
-            linear = None
-        if linear is None or not _is_linear(linear):
-            raise ModelError(f"{name!r} is listed as int8 but is no linear layer of {type(module).__name__}")
-        rows, columns = _weight_of(linear).shape
+        linear = _linear(module, name, "int8")
+        rows, columns = weight_of(linear).shape
         bias = getattr(linear, "bias", None) is not None
-        parent, _, last = name.rpartition(".")
-        device = _weight_of(linear).device
+        device = weight_of(linear).device
         new = Int8Linear(columns, rows, bias, digits=digits, packed=packed, device=device)
-        setattr(module.get_submodule(parent), last, new.train(module.training))
+        _put(module, name, new)
     _untie(module, names)
     return module
 
 
-def _is_linear(module: nn.Module) -> bool:
-    return isinstance(module, nn.Linear) or type(module).__name__ == "Conv1D"
+def empty_grouped(module: nn.Module, layers: Mapping[str, Mapping[str, int]]) -> nn.Module:
+    """As :func:`empty_linears`, for packed layers and experts as :func:`grouped_layers` describes them."""
+    for name, layout in layers.items():
+        try:
+            bits, group = int(layout["bits"]), int(layout["group"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise ModelError(f"steelyard.json: `grouped` gives no bits and group of {name!r}") from error
+        old = _part(module, name)
+        new: nn.Module
+        if isinstance(old, nn.Parameter) and old.dim() == 3:
+            new = GroupedExperts(tuple(old.shape), bits=bits, group=group, device=old.device)
+        else:
+            linear = _linear(module, name, "grouped")
+            rows, columns = weight_of(linear).shape
+            bias = getattr(linear, "bias", None) is not None
+            device = weight_of(linear).device
+            new = GroupedLinear(columns, rows, bias, bits=bits, group=group, device=device)
+        _put(module, name, new)
+    _untie(module, layers)
+    return module
 
 
-def _weight_of(linear: nn.Module) -> torch.Tensor:
-    weight: torch.Tensor = linear.weight.detach()  # type: ignore[operator]
-    return weight if isinstance(linear, nn.Linear) else weight.t()
+def dense(module: nn.Module) -> nn.Module:
+    """A copy with floats in place of packed integers: the plain architecture that transformers knows.
+
+    Layers hold the weights that their integers stand for, in the type of the model's other weights. A head that
+    was tied before it was quantized stays a matrix of its own. ``module`` itself stays as it is.
+    """
+    layers = [(name, child) for name, child in module.named_modules() if isinstance(child, QUANTIZED)]
+    if not layers:
+        return module
+    plain = _skeleton(module)
+    dtype = next((p.dtype for p in module.parameters() if p.is_floating_point()), torch.float32)
+    found: dict[str, nn.Module | nn.Parameter] = {}
+    for name, layer in layers:
+        weight = layer.weight.to(dtype)
+        if isinstance(layer, GroupedExperts):
+            found[name] = nn.Parameter(weight)
+            continue
+        new = copy.deepcopy(plain.get_submodule(name)).to_empty(device=weight.device)
+        new.weight = nn.Parameter(weight if isinstance(new, nn.Linear) else weight.t().contiguous())
+        if layer.bias is not None:
+            new.bias = nn.Parameter(layer.bias.detach().to(dtype).clone())
+        found[name] = new
+    result = exchange(module, found)
+    config: Any = result.config
+    for key in (DIGITS_KEY, PACKED_KEY):
+        config.__dict__.pop(key, None)
+    return result
+
+
+# --------------------------------------------------------------------------------------------- internals
+
+
+def _skeleton(module: Any) -> nn.Module:
+    """The float architecture of a model, without memory for its weights."""
+    with torch.device("meta"):
+        plain: nn.Module = type(module)(copy.deepcopy(module.config))
+    return plain
+
+
+def _kept(names: Iterable[str], skip: Iterable[str]) -> list[str]:
+    left_out = set(skip)
+    return [
+        name
+        for name in names
+        if name not in left_out
+        and not left_out & set(name.split("."))
+        and not any(name.endswith("." + ending) for ending in left_out)
+    ]
+
+
+def _part(module: nn.Module, name: str) -> nn.Module | nn.Parameter | None:
+    """The submodule or parameter of a dotted name, None where there is none."""
+    parent, _, last = name.rpartition(".")
+    try:
+        found: nn.Module | nn.Parameter | None = getattr(module.get_submodule(parent), last, None)
+    except AttributeError:
+        return None
+    return found
+
+
+def _put(module: nn.Module, name: str, new: nn.Module) -> None:
+    parent, _, last = name.rpartition(".")
+    owner = module.get_submodule(parent)
+    delattr(owner, last)
+    setattr(owner, last, new.train(module.training))
+
+
+def _linear(module: nn.Module, name: str, listed: str) -> nn.Module:
+    linear = _part(module, name)
+    if not isinstance(linear, nn.Module) or not is_linear(linear):
+        raise ModelError(f"{name!r} is listed as {listed} but is no linear layer of {type(module).__name__}")
+    return linear
 
 
 def _head(module: Any) -> nn.Module | None:
@@ -241,7 +252,7 @@ def _head(module: Any) -> nn.Module | None:
 
 def _untie(module: Any, names: Iterable[str]) -> None:
     head = _head(module)
-    if head is None or not any(module.get_submodule(name) is head for name in names):
+    if head is None or not any(_part(module, name) is head for name in names):
         return
     if module.config.tie_word_embeddings and getattr(module.config, "is_encoder_decoder", False):
         raise CapabilityError(

@@ -1,7 +1,7 @@
-"""Writing a model to a checkpoint folder, all or nothing.
+"""Saving a model as a checkpoint folder, all or nothing.
 
-transformers writes it, and reads it again unless the model has int8 layers: ``steelyard.json`` names those, and
-:mod:`steelyard.models.checkpoint` puts them in place before it reads the weights.
+transformers writes it, and reads it again unless the model has layers of integers: ``steelyard.json`` names those,
+and :mod:`steelyard.models.checkpoint` puts them in place before it reads the weights.
 """
 
 from __future__ import annotations
@@ -10,14 +10,15 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from steelyard.contracts import ModelCard
 from steelyard.errors import ModelError
+from steelyard.models.grouped_linear import GroupedExperts
 from steelyard.models.pooling import Pooling, write_pooling
-from steelyard.models.quantized import int8_names
+from steelyard.models.quantized import grouped_layers, int8_names
 from steelyard.models.quiet import quiet
 
 RECORD = "steelyard.json"
@@ -62,18 +63,21 @@ def write_checkpoint(
     With a ``pooling`` also the files of sentence-transformers that say how texts are embedded: without them a
     saved embedder would forget its limit, its prefixes and how it pools.
     """
-    names = int8_names(module)
+    packed_experts = any(isinstance(child, GroupedExperts) for child in module.modules())
     with quiet():
-        module.save_pretrained(folder)
+        # older names of experts, one tensor for each, are for floats alone
+        module.save_pretrained(folder, save_original_format=not packed_experts)
         tokenizer.save_pretrained(folder)
     if pooling is not None:
         write_pooling(folder, pooling, int(module.get_input_embeddings().embedding_dim))
-    (folder / RECORD).write_text(json.dumps(record_of(card, names), indent=2) + "\n", encoding="utf-8")
+    write_record(folder, card, int8_names(module), grouped_layers(module))
 
 
-def record_of(card: ModelCard, int8: list[str]) -> dict[str, Any]:
-    """What ``steelyard.json`` says of a model."""
-    return {
+def write_record(
+    folder: Path, card: ModelCard, int8: list[str], grouped: Mapping[str, Any], notes: Sequence[str] = ()
+) -> None:
+    """Write ``steelyard.json``: what is known of a model, which of its layers hold integers, and what to know."""
+    record = {
         "format": FORMAT,
         "name": card.name,
         "licence": card.licence,
@@ -81,6 +85,11 @@ def record_of(card: ModelCard, int8: list[str]) -> dict[str, Any]:
         "parts": [{"name": part.name, "settings": _plain(part.settings)} for part in card.parts],
         "int8": int8,
     }
+    if grouped:
+        record["grouped"] = dict(grouped)
+    if notes:
+        record["notes"] = list(notes)
+    (folder / RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
 
 def _check_target(folder: Path) -> None:

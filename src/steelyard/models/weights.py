@@ -193,6 +193,8 @@ class TransformersModel:
 def size_of(module: torch.nn.Module) -> tuple[int, int]:
     """Number of parameters, and bytes of parameters, buffers and packed copies; shared tensors count once.
 
+    Weights that share a byte count as parameters each.
+
     >>> import torch
     >>> size_of(torch.nn.Linear(3, 2))
     (8, 32)
@@ -200,7 +202,8 @@ def size_of(module: torch.nn.Module) -> tuple[int, int]:
     parameters = {p.data_ptr(): p for p in module.parameters()}
     held = {b.data_ptr(): b for b in module.buffers()} | parameters
     packed = sum(int(getattr(child, "packed_bytes", 0)) for child in module.modules())
+    unpacked = sum(int(getattr(child, "unpacked_parameters", 0)) for child in module.modules())
     return (
-        sum(p.numel() for p in parameters.values()),
+        sum(p.numel() for p in parameters.values()) + unpacked,
         sum(t.numel() * t.element_size() for t in held.values()) + packed,
     )

@@ -43,6 +43,11 @@ def of_tasks(record: Mapping[str, Any], stored: Stored) -> dict[str, Any]:
     return {**record, "tasks": [_answered_task(task, stored) for task in record["tasks"]]}
 
 
+def of_sides(record: Mapping[str, Any], stored: Stored) -> dict[str, Any]:
+    """Results are kept under ``before/TASK`` and ``after/TASK``: every sample gets the answers of both models."""
+    return {**record, "tasks": [_answered_twice(task, stored) for task in record["tasks"]]}
+
+
 def unchanged(record: Mapping[str, Any], stored: Stored) -> dict[str, Any]:
     """The record of a run that keeps no samples."""
     return dict(record)
@@ -52,6 +57,12 @@ def _answered_task(task: Mapping[str, Any], stored: Stored) -> dict[str, Any]:
     found = stored.get(str(task["name"]), [sample["id"] for sample in task["samples"]])
     metric = str(task["metric"])
     return {**task, "samples": [_answered(sample, {SYSTEM: found}, metric) for sample in task["samples"]]}
+
+
+def _answered_twice(task: Mapping[str, Any], stored: Stored) -> dict[str, Any]:
+    ids, metric = [sample["id"] for sample in task["samples"]], str(task["metric"])
+    found = {side: stored.get(f"{side}/{task['name']}", ids) for side in ("before", "after")}
+    return {**task, "samples": [_answered(sample, found, metric) for sample in task["samples"]]}
 
 
 def _answered(

@@ -9,6 +9,7 @@ from typing import Any
 from steelyard.errors import InputError
 from steelyard.reporting import answers, terminal_pages
 from steelyard.reporting.comparison_page import comparison_page
+from steelyard.reporting.compress_page import compress_page
 from steelyard.reporting.leaderboard_page import leaderboard_page
 from steelyard.reporting.measure_page import measure_page
 from steelyard.reporting.page import Page
@@ -44,6 +45,7 @@ KINDS: Mapping[str, Kind] = {
     "measure": Kind("measurement", measure_page, terminal_pages.show_measure),
     "comparison": Kind("names", comparison_page, terminal_pages.show_comparison),
     "rank": Kind("candidates", leaderboard_page, terminal_pages.show_leaderboard, answers.of_systems),
+    "compress": Kind("card", compress_page, terminal_pages.show_compress, answers.of_sides),
 }
 
 

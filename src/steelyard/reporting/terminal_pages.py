@@ -9,6 +9,7 @@ from steelyard.reporting import formatting as fmt
 from steelyard.reporting import views
 from steelyard.reporting.calibration_views import calibration_view
 from steelyard.reporting.comparison_page import SIDES, comparison_measure, detectable_text, group_views
+from steelyard.reporting.compress_page import compressed_label, lost_rows, texts_text
 from steelyard.reporting.formatting import finite
 from steelyard.reporting.leaderboard_views import (
     as_candidates,
@@ -110,6 +111,23 @@ def show_comparison(record: Record, printer: Printer) -> None:
         )
         printer.line()
     printer.line(str(record["verdict"]))
+
+
+def show_compress(record: Record, printer: Printer) -> None:
+    """A compression: its metric card, what every task lost, and what became of it."""
+    printer.line(compressed_label(record), "bold")
+    show_tables(table_views(record["measurement"]), printer)
+    rows = [
+        [row.name, row.sides[0].text, row.sides[1].text, _cell_text(row.difference), row.p_value.text, row.n.text]
+        for row in lost_rows(record)
+    ]
+    if rows:
+        printer.table(("task", "original", "compressed", "change, points", "p (Holm)", "n"), rows)
+        printer.line()
+    for name, key in (("calibrated on", "calibration"), ("measured on", "held_out")):
+        if record.get(key):
+            printer.line(f"{name}: {texts_text(record[key])}", "dim")
+    show_findings(record, printer)
 
 
 def show_leaderboard(record: Record, printer: Printer) -> None:

@@ -66,6 +66,8 @@ def assemble(
         options = {**stated, **options}
     # a limit on memory is one on the weights as they are used: after the parts
     memory = memory_bytes(options.pop("memory")) if system.weights and "memory" in options else None
+    if system.family is not None:
+        options = {"family": system.family, **options}
     model = load_model(_resolved(system.model, path), **options)
     if system.weights:
         from steelyard.compression.apply import apply_parts

@@ -5,11 +5,12 @@
     prompt: {style: chat, shots: 2, seed: 7}
     ground: {index: handbook.index, retriever: hybrid, reranker: upr, k: 4}
 
-Keys: ``model`` (whatever can be loaded by name; a path that starts with a dot is relative to the file),
-``weights`` (compression parts in order), ``calibration`` (texts for parts that need them, relative to the
-file), ``endpoint`` (how to ask a model that is an address: timeout, concurrency ...), ``prompt`` (style, shots,
-seed, instruction, examples), ``ground`` (documents that it answers from, see
-:mod:`~steelyard.systems.ground_section`). Nothing else is understood, and said so.
+Keys: ``model`` (whatever can be loaded by name; a path that starts with a dot is relative to the file), ``family``
+(where a model of an unknown architecture has its parts; fields of ``models.families.Family``), ``weights``
+(compression parts in order), ``calibration`` (texts for parts that need them, relative to the file), ``endpoint``
+(how to ask a model that is an address: timeout, concurrency ...), ``prompt`` (style, shots, seed, instruction,
+examples), ``ground`` (documents that it answers from, see :mod:`~steelyard.systems.ground_section`). Nothing else
+is understood, and said so.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ from steelyard import parts as registry
 from steelyard.contracts import Example, PromptStyle
 from steelyard.errors import InputError, UsageError
 from steelyard.models.endpoint_address import is_address
+from steelyard.models.families import read_family
 from steelyard.systems.ground_section import GroundSection, check_parts, section_data
 from steelyard.systems.yaml_files import Section, compose, value_of
 
@@ -113,6 +115,7 @@ class SystemFile(Section):
     """A system file as data."""
 
     model: str = Field(min_length=1)
+    family: dict[str, Any] | None = None
     weights: list[Annotated[dict[str, dict[str, Any]], BeforeValidator(_one_part)]] = Field(default_factory=list)
     calibration: str | None = None
     endpoint: EndpointSection | None = None
@@ -141,6 +144,11 @@ def read_system(path: str | Path) -> SystemFile:
         system = SystemFile.model_validate(data)
     except ValidationError as error:
         raise InputError(_explain(error, file, root)) from error
+    if system.family is not None:
+        try:
+            read_family(system.family, system.model)
+        except UsageError as error:
+            raise InputError(f"{file}:{_line(root, ('family',))}: {error}") from error
     if system.endpoint is not None and not is_address(system.model):
         raise InputError(
             f"{file}:{_line(root, ('endpoint',))}: endpoint: {system.model!r} is no address; remove the section"
@@ -162,6 +170,8 @@ def system_text(system: SystemFile, comment: Sequence[str] = ()) -> str:
     prompt: {style: plain, shots: 2}
     """
     data: dict[str, Any] = {"model": system.model}
+    if system.family is not None:
+        data["family"] = system.family
     if system.weights:
         data["weights"] = [_plain_data(entry) for entry in system.weights]
     if system.calibration is not None:

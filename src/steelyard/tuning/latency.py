@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from steelyard.contracts import Ask, Generation, LanguageModel, PromptStyle, Sample, Task
 from steelyard.evaluation.evaluate import answer
 from steelyard.evaluation.statistics import interval_record, mean_interval
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +54,26 @@ def time_pairs(
     """
     for model, style in (candidate, reference):
         _seconds_and_tokens(model, style, task, samples[0])
-    mine, theirs, tokens = [], [], []
-    for turn, sample in enumerate(samples):
-        order = (candidate, reference) if turn % 2 == 0 else (reference, candidate)
-        asked = {id(system): _seconds_and_tokens(*system, task, sample) for system in order}
-        mine.append(asked[id(candidate)][0])
-        theirs.append(asked[id(reference)][0])
-        tokens.append(asked[id(candidate)][1])
-    return summarise(mine, theirs, tokens)
+    mine, theirs = in_turns(
+        lambda turn: _seconds_and_tokens(*candidate, task, samples[turn]),
+        lambda turn: _seconds_and_tokens(*reference, task, samples[turn]),
+        len(samples),
+    )
+    seconds, tokens = zip(*mine, strict=True)
+    return summarise(seconds, [taken for taken, _ in theirs], tokens)
+
+
+def in_turns(first: Callable[[int], T], second: Callable[[int], T], count: int) -> tuple[list[T], list[T]]:
+    """What both functions give for 0 to ``count`` - 1, called in turns; which of them begins alternates.
+
+    >>> in_turns(lambda turn: turn, lambda turn: -turn, 3)
+    ([0, 1, 2], [0, -1, -2])
+    """
+    found: tuple[list[T], list[T]] = ([], [])
+    for turn in range(count):
+        for side in (0, 1) if turn % 2 == 0 else (1, 0):
+            found[side].append((first, second)[side](turn))
+    return found
 
 
 def summarise(seconds: Sequence[float], reference: Sequence[float], tokens: Sequence[int]) -> Timing:

@@ -9,16 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from steelyard.contracts import Interval, LanguageModel, Marks, PromptStyle, Result, ResultKey, Sample, Task
+from steelyard.contracts import Interval, Marks, Result, ResultKey, Sample, Task
 from steelyard.evaluation.compare import compare
-from steelyard.evaluation.evaluate import resolved_style
 from steelyard.evaluation.frontier import frontier
 from steelyard.evaluation.recorded import sample_record, style_record, task_record
 from steelyard.evaluation.significance import holm
 from steelyard.evaluation.statistics import interval_record
 from steelyard.runs.environment import environment
 from steelyard.systems.ground_section import section_data
-from steelyard.systems.system_file import PromptSection, SystemFile
 from steelyard.tuning.candidates import Candidate
 from steelyard.tuning.findings import findings
 from steelyard.tuning.frontier import choose
@@ -125,29 +123,6 @@ def _frontier(outcome: Outcome, winner: str, quality: Mapping[str, float]) -> li
         estimates[name] = quality[winner] + sum(differences) / len(differences)
     front = frontier(estimates, {name: outcome.costs[name] for name in estimates})
     return front if winner in front else [*front, winner]
-
-
-def system_of(outcome: Outcome, winner: str, model: LanguageModel, folder: Path) -> SystemFile:
-    """The winner as a system file in ``folder``: settings as they really were, examples written out.
-
-    ``model`` is the winner's without its documents and its prompt style.
-    """
-    candidate = next(c for c in outcome.candidates if c.id == winner)
-    style = candidate.style
-    full = PromptStyle(
-        style=style.style,
-        shots=style.shots,
-        seed=style.seed,
-        instruction=style.instruction,
-        examples=resolved_style(outcome.task, style).examples if style.shots else (),
-    )
-    weights = [{part.name: dict(part.settings)} for part in model.card.parts] if candidate.variant.weights else []
-    return SystemFile(
-        model=candidate.variant.model,
-        weights=weights,
-        prompt=PromptSection.from_style(full),
-        ground=None if candidate.ground is None else candidate.ground.beside(folder),
-    )
 
 
 def _candidate_record(

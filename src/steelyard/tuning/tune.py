@@ -17,16 +17,17 @@ from steelyard.evaluation.question_task import TEXT_METRICS
 from steelyard.evaluation.tasks import open_task
 from steelyard.quantities import memory_bytes
 from steelyard.runs.store import RunStore, opened_store
-from steelyard.systems.system_file import write_system
+from steelyard.systems.system_file import SystemFile, write_system
 from steelyard.tuning.candidates import Candidate, checked_weights, grid, parse_weights, styles_of
 from steelyard.tuning.groundings import Groundings, groundings
 from steelyard.tuning.latency import probe_samples, time_pairs
 from steelyard.tuning.limits import Limits, parse_limits
-from steelyard.tuning.record import Outcome, build_record, system_of
+from steelyard.tuning.record import Outcome, build_record
 from steelyard.tuning.search import Rules, Search
 from steelyard.tuning.settings import TuneOptions, TuneSettings
 from steelyard.tuning.strategies import search
 from steelyard.tuning.variants import Variants
+from steelyard.tuning.winner import calibration_beside, system_of, texts_needed
 
 CHUNK = 64
 """Samples measured between two writes: large, since answers generated together cost little more than one."""
@@ -111,8 +112,9 @@ class _Tuning:
         self.limits = limits
         self.store = store
         self.progress = progress
+        self.texts = self._calibration()
         self.variants = Variants(
-            self._calibration(),
+            self.texts,
             memory=None if settings.memory is None else memory_bytes(settings.memory),
             progress=progress,
         )
@@ -151,8 +153,7 @@ class _Tuning:
             )
             target = folder / "best.yaml"
             record = build_record(outcome, models, target)
-            weights = self.variants.get(self.candidates[record["winner"]].variant)
-            system = system_of(outcome, record["winner"], weights, folder)
+            system = self._system(self.candidates[record["winner"]], folder)
             note = (f"Chosen by `steelyard tune`, run {run_id}.", *record["findings"][:1])
             file = write_system(target, system, comment=note)
             record["system_file"] = file.read_text(encoding="utf-8")
@@ -176,7 +177,13 @@ class _Tuning:
         """Texts that data-dependent parts look at: those given, or the task's questions without answers."""
         if self.settings.calibration is not None:
             return read_calibration(self.settings.calibration)
-        return [str(sample.data.get("text") or sample.data.get("prompt") or "") for sample in self.task.samples()]
+        asked = [str(s.data.get("text") or s.data.get("prompt") or "") for s in self.task.samples()]
+        return [text for text in asked if text.strip()]
+
+    def _system(self, winner: Candidate, folder: Path) -> SystemFile:
+        needed = texts_needed(winner)
+        texts = calibration_beside(folder, self.settings.calibration, self.texts) if needed else None
+        return system_of(winner, self.variants.get(winner.variant), self.task, folder, texts)
 
     def _model(self, candidate: Candidate) -> LanguageModel:
         """What is timed: a candidate as it is in use."""

@@ -1,0 +1,1 @@
+"""Compressing a model: apply parts, measure what they cost, and hand the result over with its cards."""
