@@ -17,7 +17,7 @@ from torch import nn
 from steelyard.contracts import OpenWeights
 from steelyard.errors import CapabilityError
 from steelyard.models.families import Family
-from steelyard.models.quantized import Int8Linear
+from steelyard.models.int8_linear import Int8Linear
 
 STAGES: tuple[tuple[str, ...], ...] = (
     ("q", "k", "v", "qkv", "in"),

@@ -57,9 +57,12 @@ def elected_signs(weighted: Sequence[torch.Tensor], by: Literal["sum", "count"])
     >>> elected_signs(vectors, "sum").tolist()
     [1, -1]
     """
-    votes = sum(vector if by == "sum" else vector.sign() for vector in weighted)
-    signs: torch.Tensor = (votes >= 0) * 2 - 1
-    return signs
+    import torch
+
+    votes = torch.zeros_like(weighted[0])
+    for vector in weighted:
+        votes += vector if by == "sum" else vector.sign()
+    return (votes >= 0) * 2 - 1
 
 
 def combine(
