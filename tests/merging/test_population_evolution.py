@@ -209,10 +209,10 @@ def test_adapters_evolve_into_a_checkpoint(tiny_folder: Path, tmp_path: Path) ->
     def fitness(model: OpenWeights) -> float:
         return float(torch.exp(torch.tensor(model.score(request)[0].logprob / 20)))
 
-    method = "population-evolution:population=4,generations=2,sigma=0.01"
+    method = "population-evolution:population=3,generations=1,sigma=0.01"
     merged = merge(adapters, method, base=tiny_folder, out=tmp_path / "out", fitness=fitness)
     settings = merged.part.settings
-    assert settings["generations"] == 2
+    assert settings["generations"] == 1
     assert [entry["name"] for entry in settings["models"]] == ["a0", "a1", "a2"]
     model = merged.load()
     assert [part.name for part in model.card.parts] == ["population-evolution"]

@@ -146,10 +146,10 @@ def _check_formats(name: str, tensors: Mapping[str, TensorInfo], config: Mapping
 
 
 def _from_module(model: OpenWeights) -> Source:
-    from steelyard.models.quantized import int8_names
+    from steelyard.models.quantized import grouped_layers, int8_names
 
     card, module = model.card, model.module
-    if int8_names(module):
+    if int8_names(module) or grouped_layers(module):
         raise ModelError(
             f"{card.name}: its layers hold integers; merge the model as it was, and compress the result"
         )

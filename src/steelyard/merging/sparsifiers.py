@@ -39,15 +39,24 @@ def without_outliers(vector: torch.Tensor, density: float, outliers: float) -> t
     >>> without_outliers(torch.tensor([0.1, -3.0, 2.0, 0.0]), 0.5, 0.25).tolist()
     [True, False, True, False]
     """
-    import torch
-
-    size = vector.numel()
+    magnitudes = vector.abs().flatten()
+    size = len(magnitudes)
     kept = size if density >= 1 else max(1, int(density * size))
     gone = min(int(outliers * size), size - kept)
-    order = torch.argsort(vector.abs().flatten(), descending=True, stable=True)
-    mask = torch.zeros(size, dtype=torch.bool, device=vector.device)
-    mask[order[gone : gone + kept]] = True
-    return mask.reshape(vector.shape)
+    return (_top(magnitudes, gone + kept) & ~_top(magnitudes, gone)).reshape(vector.shape)
+
+
+def _top(values: torch.Tensor, number: int) -> torch.Tensor:
+    """Where the largest ``number`` of values are, by selection rather than sorting; of equals, the first ones."""
+    import torch
+
+    if number == 0 or number == len(values):
+        return torch.full_like(values, bool(number), dtype=torch.bool)
+    limit = torch.kthvalue(values, len(values) - number + 1).values
+    mask = values > limit
+    equal = (values == limit).nonzero().flatten()
+    mask[equal[: number - int(mask.sum())]] = True
+    return mask
 
 
 def rank_probabilities(vector: torch.Tensor, density: float, epsilon: float) -> torch.Tensor:

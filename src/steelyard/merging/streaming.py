@@ -159,7 +159,7 @@ class StreamedMerge:
             source=f"{self.method.name} of {', '.join(titles)}",
             parts=(self.part,),
         )
-        write_record(folder, card, [], {}, notes=self.notes)
+        write_record(folder, card, [], {}, self.notes)
 
     def _config(self) -> dict[str, Any]:
         config = {key: value for key, value in self.template.config.items() if key != "torch_dtype"}

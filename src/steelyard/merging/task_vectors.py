@@ -9,7 +9,7 @@ this module has the rest. All functions are pure and work on one named tensor of
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 from pydantic import Field
 
@@ -57,9 +57,12 @@ def elected_signs(weighted: Sequence[torch.Tensor], by: Literal["sum", "count"])
     >>> elected_signs(vectors, "sum").tolist()
     [1, -1]
     """
-    votes: Any = sum(vector if by == "sum" else vector.sign() for vector in weighted)
-    signs: torch.Tensor = (votes >= 0) * 2 - 1
-    return signs
+    import torch
+
+    votes = torch.zeros_like(weighted[0])
+    for vector in weighted:
+        votes += vector if by == "sum" else vector.sign()
+    return (votes >= 0) * 2 - 1
 
 
 def combine(

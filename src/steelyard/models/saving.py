@@ -76,8 +76,8 @@ def write_checkpoint(
 def write_record(
     folder: Path, card: ModelCard, int8: list[str], grouped: Mapping[str, Any], notes: Sequence[str] = ()
 ) -> None:
-    """Write ``steelyard.json``: what is known of a model, and which of its layers hold integers."""
-    record: dict[str, Any] = {
+    """Write ``steelyard.json``: what is known of a model, which of its layers hold integers, and what to know."""
+    record = {
         "format": FORMAT,
         "name": card.name,
         "licence": card.licence,
