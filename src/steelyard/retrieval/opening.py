@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TypeAlias
 
 from steelyard.contracts import Embedder
 from steelyard.retrieval.index.document_index import DocumentIndex
 from steelyard.retrieval.index.filters import Filter
+from steelyard.retrieval.index.passage_writer import PassageWriter
 from steelyard.retrieval.index.searching import SearchableIndex
 from steelyard.retrieval.index.settings import IndexSettings, SearchOptions
-from steelyard.retrieval.index.writer import IndexWriter, open_writer
+from steelyard.retrieval.index.writer import open_writer
 from steelyard.retrieval.served.place import ServedPlace, is_served
 from steelyard.retrieval.served.served_index import ServedIndex
-from steelyard.retrieval.served.served_writer import ServedWriter, open_served_writer
-
-Writer: TypeAlias = IndexWriter | ServedWriter
+from steelyard.retrieval.served.served_writer import open_served_writer
 
 
 def open_index(
@@ -39,7 +37,7 @@ def open_index(
 
 def open_index_writer(
     place: str | Path, settings: IndexSettings | None = None, embedder: Embedder | None = None
-) -> AbstractContextManager[Writer]:
+) -> AbstractContextManager[PassageWriter]:
     """The writer of the index at ``place``, which is made where there is none; commits at the end of the block."""
     if is_served(place):
         return open_served_writer(ServedPlace(str(place)), settings, embedder)

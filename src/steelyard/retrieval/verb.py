@@ -15,8 +15,9 @@ from steelyard.retrieval.documents.document import Document, Skipped
 from steelyard.retrieval.documents.folder import Unchanged, files, read_folder
 from steelyard.retrieval.documents.limits import Limits
 from steelyard.retrieval.index.filters import Filter
+from steelyard.retrieval.index.passage_writer import PassageWriter
 from steelyard.retrieval.index.settings import IndexSettings, SearchOptions
-from steelyard.retrieval.opening import Writer, open_index, open_index_writer
+from steelyard.retrieval.opening import open_index, open_index_writer
 from steelyard.retrieval.served.place import ServedPlace, is_served
 
 COMMIT_PASSAGES = 2000
@@ -125,7 +126,7 @@ class _Run:
         self._count = count
         self._progress = progress
 
-    def read(self, docs: Path, writer: Writer) -> None:
+    def read(self, docs: Path, writer: PassageWriter) -> None:
         known = writer.documents()
         committed, last = time.monotonic(), ""
         for found in read_folder(docs, known, self._reading.limits):
@@ -146,13 +147,13 @@ class _Run:
                 writer.commit()
                 committed = time.monotonic()
 
-    def _take(self, document: Document, writer: Writer, known: bool) -> None:
+    def _take(self, document: Document, writer: PassageWriter, known: bool) -> None:
         passages = chunks(document, self._reading.size, self._count)
         writer.replace(document.source, document.digest, passages)
         self.updated += known
         self.added += not known
 
-    def forget(self, writer: Writer) -> int:
+    def forget(self, writer: PassageWriter) -> int:
         gone = [source for source in writer.documents() if source not in self.seen]
         for source in gone:
             writer.delete_document(source)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
-from steelyard.contracts import Embedder, Hit
+from steelyard.contracts import Embedder
 from steelyard.retrieval.index.filters import Filter
 from steelyard.retrieval.index.manifest import FILE
+from steelyard.retrieval.index.passage_writer import PassageWriter
 from steelyard.retrieval.index.searching import SearchableIndex
 from steelyard.retrieval.index.settings import IndexSettings, SearchOptions
 from steelyard.retrieval.index.snapshot import Snapshot, open_snapshot
@@ -31,6 +32,7 @@ class DocumentIndex(SearchableIndex):
 
     Example:
         >>> import tempfile
+        >>> from steelyard.contracts import Hit
         >>> index = DocumentIndex(Path(tempfile.mkdtemp()) / "index")
         >>> index.add([Hit("a", 0.0, "Wings lift."), Hit("b", 0.0, "Wheels roll.")])
         >>> [hit.id for hit in index.search(["a lifting wing"])[0]]
@@ -55,20 +57,15 @@ class DocumentIndex(SearchableIndex):
         """The folder."""
         return str(self.folder)
 
-    def add(self, documents: Sequence[Hit]) -> None:
-        """Add passages and commit; one whose id is known replaces it."""
-        settings = self.settings
-        if settings is None and (self.folder / FILE).exists():
-            settings = self.snapshot().settings
-        settings = settings or IndexSettings()
-        embedder = self.embedder(settings) if settings.embedder else None
-        with open_writer(self.folder, settings, embedder) as writer:
-            writer.add(documents)
+    def made(self) -> IndexSettings | None:
+        """What the index was made with; None where there is none yet."""
+        return self.snapshot().settings if (self.folder / FILE).exists() else None
 
-    def delete(self, ids: Sequence[str]) -> None:
-        """Forget passages and commit."""
-        with open_writer(self.folder) as writer:
-            writer.delete(ids)
+    def writing(
+        self, settings: IndexSettings | None = None, embedder: Embedder | None = None
+    ) -> AbstractContextManager[PassageWriter]:
+        """The folder's one writer."""
+        return open_writer(self.folder, settings, embedder)
 
     @contextmanager
     def reading(self) -> Iterator[Snapshot]:

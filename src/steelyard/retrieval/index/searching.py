@@ -16,6 +16,7 @@ from steelyard.retrieval.content_fingerprint import passages_fingerprint
 from steelyard.retrieval.index.analysis import Analyzer, Query
 from steelyard.retrieval.index.filters import Filter
 from steelyard.retrieval.index.fusion import reciprocal_rank_fusion, weighted_fusion
+from steelyard.retrieval.index.passage_writer import PassageWriter
 from steelyard.retrieval.index.settings import IndexSettings, Mode, SearchOptions
 from steelyard.retrieval.index.writer import fingerprint
 
@@ -97,12 +98,26 @@ class SearchableIndex(ABC):
         """The newest state, to read from until the end of the block."""
 
     @abstractmethod
-    def add(self, documents: Sequence[Hit]) -> None:
-        """Add passages and commit; one whose id is known replaces it."""
+    def made(self) -> IndexSettings | None:
+        """What the index was made with; None where there is none yet."""
 
     @abstractmethod
+    def writing(
+        self, settings: IndexSettings | None = None, embedder: Embedder | None = None
+    ) -> AbstractContextManager[PassageWriter]:
+        """Its writer, which commits at the end of the block."""
+
+    def add(self, documents: Sequence[Hit]) -> None:
+        """Add passages and commit; one whose id is known replaces it."""
+        settings = self.settings or self.made() or IndexSettings()
+        embedder = self.embedder(settings) if settings.embedder else None
+        with self.writing(settings, embedder) as writer:
+            writer.add(documents)
+
     def delete(self, ids: Sequence[str]) -> None:
         """Forget passages and commit."""
+        with self.writing() as writer:
+            writer.delete(ids)
 
     @property
     def fingerprint(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -28,6 +28,7 @@ from steelyard.retrieval.index.manifest import (
     sync_folder,
     writing,
 )
+from steelyard.retrieval.index.passage_writer import PassageWriter
 from steelyard.retrieval.index.segment import Segment, open_segment, write_segment
 from steelyard.retrieval.index.settings import IndexSettings
 from steelyard.retrieval.index.vectors import Vectors
@@ -49,7 +50,7 @@ class Stored(NamedTuple):
     alive: NDArray[np.bool_]
 
 
-class IndexWriter:
+class IndexWriter(PassageWriter):
     """Changes an index; nothing of it is seen by readers before :meth:`commit`, then all at once.
 
     Made by :func:`open_writer`, which holds the lock. Passages wait in memory until they are committed. A killed
@@ -58,22 +59,14 @@ class IndexWriter:
     """
 
     def __init__(self, folder: Path, manifest: Manifest, embedder: Embedder | None) -> None:
+        super().__init__(manifest.settings.language, embedder)
         self.folder = folder
         self.manifest = manifest
-        self.embedder = embedder
-        self._analyzer = Analyzer(manifest.settings.language)
         self._stored = [_opened(folder, entry, manifest.settings) for entry in manifest.segments]
         self._changed: set[str] = set()
-        self._waiting: dict[str, Hit] = {}
-        self._documents: dict[str, str] = {}
         self._places: dict[str, list[tuple[str, int]]] = {}
         for stored in self._stored:
             self._register(stored)
-
-    @property
-    def waiting(self) -> int:
-        """Passages that the next commit adds."""
-        return len(self._waiting)
 
     @property
     def passages(self) -> int:
@@ -89,29 +82,14 @@ class IndexWriter:
                 found[stored.segment.sources[i]] = stored.segment.digests[i]
         return found
 
-    def replace(self, source: str, digest: str, passages: Sequence[Hit]) -> None:
-        """Add a document, in place of the one of that name."""
-        self.delete_document(source)
-        self._documents[source] = digest
-        self._waiting.update((passage.id, passage) for passage in passages)
+    def _forget(self, ids: Sequence[str]) -> None:
+        for stored in self._stored:
+            rows = [row for row in stored.segment.rows_of(ids).values() if stored.alive[row]]
+            if rows:
+                stored.alive[rows] = False
+                self._changed.add(stored.entry.name)
 
-    def add(self, passages: Iterable[Hit]) -> None:
-        """Add passages; one whose id is known replaces it."""
-        for passage in passages:
-            self._waiting.pop(passage.id, None)
-            self._waiting[passage.id] = passage
-
-    def delete(self, ids: Sequence[str]) -> None:
-        """Forget passages; unknown ids are passed over."""
-        for identity in ids:
-            self._waiting.pop(identity, None)
-        self._bury(ids)
-
-    def delete_document(self, source: str) -> None:
-        """Forget a document and all its passages."""
-        if source in self._documents:
-            del self._documents[source]
-            self._waiting = {i: passage for i, passage in self._waiting.items() if passage.source != source}
+    def _forget_document(self, source: str) -> None:
         for name, number in self._places.pop(source, ()):
             stored = next(s for s in self._stored if s.entry.name == name)
             stored.alive[len(stored.segment) + number] = False
@@ -124,7 +102,7 @@ class IndexWriter:
             return
         added = list(self._waiting.values())
         vectors = self._vectors(added)
-        self._bury(list(self._waiting))
+        self._forget(list(self._waiting))
         segments = self._with_tombstones()
         if added or self._documents:
             arrays = arrays_of(added, self._documents, self._analyzer, vectors)
@@ -145,13 +123,6 @@ class IndexWriter:
     def _register(self, stored: Stored) -> None:
         for i in np.flatnonzero(stored.alive[len(stored.segment) :]).tolist():
             self._places.setdefault(stored.segment.sources[i], []).append((stored.entry.name, i))
-
-    def _bury(self, ids: Sequence[str]) -> None:
-        for stored in self._stored:
-            rows = [row for row in stored.segment.rows_of(ids).values() if stored.alive[row]]
-            if rows:
-                stored.alive[rows] = False
-                self._changed.add(stored.entry.name)
 
     def _written(self, arrays: Arrays) -> Stored:
         entry = write_segment(self.folder, arrays, self.manifest.settings)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 
-from steelyard.contracts import Embedder, Hit
+from steelyard.contracts import Embedder
 from steelyard.retrieval.index.filters import Filter
+from steelyard.retrieval.index.passage_writer import PassageWriter
 from steelyard.retrieval.index.searching import SearchableIndex
 from steelyard.retrieval.index.settings import IndexSettings, SearchOptions
 from steelyard.retrieval.served.place import ServedPlace
@@ -31,6 +32,7 @@ class ServedIndex(SearchableIndex):
         where: which passages searches may return.
 
     Example:
+        >>> from steelyard.contracts import Hit
         >>> index = ServedIndex("postgresql://me@localhost/library")                # doctest: +SKIP
         >>> index.add([Hit("a", 0.0, "Wings lift."), Hit("b", 0.0, "Wheels roll.")])  # doctest: +SKIP
         >>> index.search(["a lifting wing"])[0][0].id                                # doctest: +SKIP
@@ -53,19 +55,16 @@ class ServedIndex(SearchableIndex):
         """The URL without user and password."""
         return self._place.name
 
-    def add(self, documents: Sequence[Hit]) -> None:
-        """Add passages and commit; one whose id is known replaces it."""
+    def made(self) -> IndexSettings | None:
+        """What the index was made with; None where there is none yet."""
         with self._place.transaction() as connection:
-            made = read_facts(connection, self._place).settings if exists(connection, self._place) else None
-        settings = self.settings or made or IndexSettings()
-        embedder = self.embedder(settings) if settings.embedder else None
-        with open_served_writer(self._place, settings, embedder) as writer:
-            writer.add(documents)
+            return read_facts(connection, self._place).settings if exists(connection, self._place) else None
 
-    def delete(self, ids: Sequence[str]) -> None:
-        """Forget passages and commit."""
-        with open_served_writer(self._place) as writer:
-            writer.delete(ids)
+    def writing(
+        self, settings: IndexSettings | None = None, embedder: Embedder | None = None
+    ) -> AbstractContextManager[PassageWriter]:
+        """One of its writers, of which there may be several at a time."""
+        return open_served_writer(self._place, settings, embedder)
 
     @contextmanager
     def reading(self) -> Iterator[ServedState]:

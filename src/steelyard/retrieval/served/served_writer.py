@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ import numpy as np
 from steelyard.contracts import Embedder, Hit
 from steelyard.errors import UsageError
 from steelyard.retrieval.index.analysis import Analyzer
+from steelyard.retrieval.index.passage_writer import PassageWriter
 from steelyard.retrieval.index.settings import IndexSettings
 from steelyard.retrieval.index.writer import check_same, embedded
 from steelyard.retrieval.served.place import ServedPlace, run
@@ -44,26 +45,18 @@ INSERT INTO documents (source, digest) SELECT * FROM unnest(%(sources)s::text[],
 ON CONFLICT (source) DO UPDATE SET digest = excluded.digest WHERE excluded.digest <> ''"""
 
 
-class ServedWriter:
+class ServedWriter(PassageWriter):
     """Changes an index in PostgreSQL; nothing of it is seen by readers before :meth:`commit`, then all at once.
 
     Made by :func:`open_served_writer`. Several writers may work at a time; their commits come one after the other.
     """
 
     def __init__(self, place: ServedPlace, facts: Facts, embedder: Embedder | None) -> None:
+        super().__init__(facts.settings.language, embedder)
         self.place = place
         self.facts = facts
-        self.embedder = embedder
-        self._analyzer = Analyzer(facts.settings.language)
-        self._waiting: dict[str, Hit] = {}
-        self._documents: dict[str, str] = {}
         self._gone_sources: set[str] = set()
         self._gone_ids: set[str] = set()
-
-    @property
-    def waiting(self) -> int:
-        """Passages that the next commit adds."""
-        return len(self._waiting)
 
     @property
     def passages(self) -> int:
@@ -75,29 +68,10 @@ class ServedWriter:
         with self.place.transaction() as connection:
             return {row.source: row.digest for row in run(connection, "SELECT source, digest FROM documents")}
 
-    def replace(self, source: str, digest: str, passages: Sequence[Hit]) -> None:
-        """Add a document, in place of the one of that name."""
-        self.delete_document(source)
-        self._documents[source] = digest
-        self._waiting.update((passage.id, passage) for passage in passages)
-
-    def add(self, passages: Iterable[Hit]) -> None:
-        """Add passages; one whose id is known replaces it."""
-        for passage in passages:
-            self._waiting.pop(passage.id, None)
-            self._waiting[passage.id] = passage
-
-    def delete(self, ids: Sequence[str]) -> None:
-        """Forget passages; unknown ids are passed over."""
-        for identity in ids:
-            self._waiting.pop(identity, None)
+    def _forget(self, ids: Sequence[str]) -> None:
         self._gone_ids.update(ids)
 
-    def delete_document(self, source: str) -> None:
-        """Forget a document and all its passages."""
-        if source in self._documents:
-            del self._documents[source]
-            self._waiting = {i: passage for i, passage in self._waiting.items() if passage.source != source}
+    def _forget_document(self, source: str) -> None:
         self._gone_sources.add(source)
 
     def commit(self) -> None:
