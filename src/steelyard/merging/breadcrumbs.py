@@ -8,15 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field
 
 from steelyard.merging.sparsifiers import masked, without_outliers
-from steelyard.merging.task_vectors import (
-    Consensus,
-    Densities,
-    Number,
-    Weights,
-    combine,
-    per_model,
-    task_vectors,
-)
+from steelyard.merging.task_vectors import Consensus, Densities, Number, Weights, combine, with_densities
 from steelyard.parts import part
 
 if TYPE_CHECKING:
@@ -65,9 +57,8 @@ def breadcrumbs(
         >>> breadcrumbs([torch.tensor([9.0, 0.1, 2.0, 1.0])], torch.zeros(4), density=0.5, outliers=0.25).tolist()
         [0.0, 0.0, 2.0, 1.0]
     """
-    densities = per_model(density, len(tensors), "density")
     vectors = [
         masked(vector, without_outliers(vector, share, outliers))
-        for vector, share in zip(task_vectors(tensors, base), densities, strict=True)
+        for vector, share in with_densities(tensors, base, density)
     ]
     return combine(base, vectors, weight, consensus=consensus, normalise=normalise, scale=scale)

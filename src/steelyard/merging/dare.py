@@ -6,15 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from steelyard.merging.sparsifiers import Rescale, drawn, generator_of, masked
-from steelyard.merging.task_vectors import (
-    Consensus,
-    Densities,
-    Number,
-    Weights,
-    combine,
-    per_model,
-    task_vectors,
-)
+from steelyard.merging.task_vectors import Consensus, Densities, Number, Weights, combine, with_densities
 from steelyard.parts import part
 
 if TYPE_CHECKING:
@@ -69,9 +61,7 @@ def dare(
     """
     generator = generator_of(seed, name)
     vectors = []
-    for vector, share in zip(
-        task_vectors(tensors, base), per_model(density, len(tensors), "density"), strict=True
-    ):
+    for vector, share in with_densities(tensors, base, density):
         mask = drawn(vector.new_full(vector.shape, share), generator)
         vectors.append(masked(vector, mask, rescale, share))
     return combine(base, vectors, weight, consensus=consensus, normalise=normalise, scale=scale)

@@ -8,15 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field
 
 from steelyard.merging.sparsifiers import Rescale, drawn, generator_of, masked, rank_probabilities
-from steelyard.merging.task_vectors import (
-    Consensus,
-    Densities,
-    Number,
-    Weights,
-    combine,
-    per_model,
-    task_vectors,
-)
+from steelyard.merging.task_vectors import Consensus, Densities, Number, Weights, combine, with_densities
 from steelyard.parts import part
 
 if TYPE_CHECKING:
@@ -74,9 +66,7 @@ def della(
     """
     generator = generator_of(seed, name)
     vectors = []
-    for vector, share in zip(
-        task_vectors(tensors, base), per_model(density, len(tensors), "density"), strict=True
-    ):
+    for vector, share in with_densities(tensors, base, density):
         if share < 1:
             probabilities = rank_probabilities(vector, share, epsilon)
             vector = masked(vector, drawn(probabilities, generator), rescale, probabilities)

@@ -8,7 +8,7 @@ this module has the rest. All functions are pure and work on one named tensor of
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 from pydantic import Field
@@ -44,6 +44,14 @@ def per_model(values: float | Sequence[float], models: int, setting: str) -> lis
 def task_vectors(tensors: Sequence[torch.Tensor], base: torch.Tensor) -> list[torch.Tensor]:
     """What each model's tensor has beyond the base's; all of one shape."""
     return [tensor - base for tensor in tensors]
+
+
+def with_densities(
+    tensors: Sequence[torch.Tensor], base: torch.Tensor, density: float | Sequence[float]
+) -> Iterator[tuple[torch.Tensor, float]]:
+    """Each model's task vector and the share of it to keep; UsageError for not one density for each model."""
+    densities = per_model(density, len(tensors), "density")
+    return zip(task_vectors(tensors, base), densities, strict=True)
 
 
 def elected_signs(weighted: Sequence[torch.Tensor], by: Literal["sum", "count"]) -> torch.Tensor:

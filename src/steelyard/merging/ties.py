@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 from steelyard.merging.sparsifiers import largest, masked
-from steelyard.merging.task_vectors import Densities, Number, Weights, combine, per_model, task_vectors
+from steelyard.merging.task_vectors import Densities, Number, Weights, combine, with_densities
 from steelyard.parts import part
 
 if TYPE_CHECKING:
@@ -59,9 +59,5 @@ def ties(
         >>> ties(models, torch.zeros(2), density=0.5).tolist()  # of the first weight 4 and 2 agree
         [3.0, 3.0]
     """
-    densities = per_model(density, len(tensors), "density")
-    vectors = [
-        masked(vector, largest(vector, share))
-        for vector, share in zip(task_vectors(tensors, base), densities, strict=True)
-    ]
+    vectors = [masked(vector, largest(vector, share)) for vector, share in with_densities(tensors, base, density)]
     return combine(base, vectors, weight, consensus=consensus, normalise=normalise, scale=scale)
