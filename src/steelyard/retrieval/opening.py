@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
-from steelyard.contracts import Embedder
+from steelyard.contracts import Embedder, Retriever
 from steelyard.retrieval.index.document_index import DocumentIndex
 from steelyard.retrieval.index.filters import Filter
 from steelyard.retrieval.index.passage_writer import PassageWriter
@@ -33,6 +36,20 @@ def open_index(
     if is_served(place):
         return ServedIndex(str(place), settings, embedder, options, where)
     return DocumentIndex(place, settings, embedder, options, where)
+
+
+def for_questions(
+    made: Retriever, place: str | Path, settings: Mapping[str, Any], embedder: Embedder | None = None
+) -> Retriever:
+    """The retriever that a part made over ``place``, fit for questions as people write them.
+
+    Quotation marks in them are no phrases to search for, unless the ``settings`` that the part was given say so.
+    A retriever of another kind stays as it is.
+    """
+    if not isinstance(made, SearchableIndex):
+        return made
+    phrases = made.options.phrases and "phrases" in settings
+    return open_index(place, embedder=embedder, options=dataclasses.replace(made.options, phrases=phrases))
 
 
 def open_index_writer(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +14,7 @@ from steelyard.models.fingerprint import fingerprint_of
 from steelyard.retrieval.content_fingerprint import source_fingerprint
 from steelyard.retrieval.index.searching import SearchableIndex
 from steelyard.retrieval.index.settings import SearchOptions
-from steelyard.retrieval.opening import open_index
+from steelyard.retrieval.opening import for_questions, open_index
 from steelyard.retrieval.project_index import project_index
 from steelyard.retrieval.remembered import RememberedReranker, RememberedRetriever
 from steelyard.retrieval.served.place import is_served
@@ -67,8 +66,7 @@ def retriever_of(
     made: Retriever = _made("retriever", name, settings, given)
     if not isinstance(made, SearchableIndex):
         return RememberedRetriever(made, _fingerprint(name, settings, model, words), room=0)
-    options = dataclasses.replace(made.options, phrases=bool(settings.get("phrases", False)))
-    return open_index(index, embedder=embedder, options=options)
+    return for_questions(made, index, settings, embedder)
 
 
 def reranker_of(model: LanguageModel, section: GroundSection) -> RememberedReranker | None:

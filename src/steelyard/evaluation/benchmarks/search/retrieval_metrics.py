@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,8 +21,8 @@ from steelyard.evaluation.measurement import Cell, MeasuredItem, Measurement, Ta
 from steelyard.evaluation.significance import holm
 from steelyard.evaluation.statistics import mean_interval
 from steelyard.parts import part
-from steelyard.retrieval.index.document_index import DocumentIndex
 from steelyard.retrieval.index.settings import SearchOptions
+from steelyard.retrieval.opening import for_questions, open_index
 from steelyard.retrieval.remembered import reranked
 from steelyard.systems.grounded import GroundedModel
 from steelyard.systems.loading import load
@@ -171,28 +170,27 @@ def _named(indexes: Sequence[str | Path | Retriever], uses: Sequence[str]) -> di
             label = (
                 use if len(indexes) == 1 else f"{Path(index).name}, {use}" if len(uses) > 1 else Path(index).name
             )
-            named[label if label not in named else f"{index}, {use}"] = open_retriever(index, use)
+            retriever = open_retriever(index, use)
+            place = getattr(retriever, "name", index)  # without a password, where the index is a URL
+            named[label if label not in named else f"{place}, {use}"] = retriever
     if not named:
         raise UsageError("retrieval-metrics: give an index folder or a system file")
     return named
 
 
 def open_retriever(index: str | Path, use: str = AUTO) -> Retriever:
-    """A retriever over an index folder: ``auto``, or a part that takes an index, with its settings.
+    """A retriever over an index, a folder or a URL: ``auto``, or a part that takes an index, with its settings.
 
     Raises:
         UsageError: No such part, or one that needs more than an index.
     """
     if use == AUTO:
-        return DocumentIndex(index, options=SearchOptions(phrases=False))
+        return open_index(index, options=SearchOptions(phrases=False))
     name, settings = parts.parse_use(use)
     function = parts.load(name, kind="retriever")
     if parts.inputs_of(function)[:1] != ["index"]:
         raise UsageError(f"retriever {name!r} takes more than an index; pass it from Python")
-    made: Retriever = function(index, **parts.validate(function, settings))
-    if isinstance(made, DocumentIndex) and "phrases" not in settings:
-        return DocumentIndex(index, options=dataclasses.replace(made.options, phrases=False))
-    return made
+    return for_questions(function(index, **parts.validate(function, settings)), index, settings)
 
 
 @dataclass(frozen=True)
