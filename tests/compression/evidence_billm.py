@@ -6,26 +6,18 @@ perplexity is measured on windows of its second half, paired.
 
 from __future__ import annotations
 
-import math
-import os
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
+from compression.wikitext_windows import exponential, halves, window_nll, windows_of
 from evidence_record import Claim, write_evidence
 from steelyard.compression.billm import average_bits, billm
-from steelyard.compression.block_replay import next_token_nll
-from steelyard.compression.calibration import read_calibration, token_windows
 from steelyard.compression.layerwise import layer_log
-from steelyard.contracts import Interval
 from steelyard.evaluation.statistics import mean_interval, paired_difference
 from steelyard.systems.loading import load
 
-ROOT = Path(__file__).resolve().parents[2]
-DATA = Path(os.environ.get("STEELYARD_DATA", ROOT.parent / "shared" / "data"))
 TOKENS, WINDOW, TESTED = 4096, 256, 16
 FAR = 0.1
 """Far below: at most this share of the baseline's perplexity."""
@@ -35,24 +27,23 @@ def main() -> None:
     """Measure, and write ``evidence/billm.json``."""
     began = time.monotonic()
     model: Any = load("smollm2-135m")
-    whole = read_calibration(DATA / "wikitext2" / "valid.txt")[0]
-    cut = whole.index("\n", len(whole) // 2)
-    tested = token_windows(model.tokenizer, [whole[cut:]], window=WINDOW, tokens=TESTED * WINDOW, seed=0)
+    calibrated, held_out = halves()
+    tested = windows_of(model, held_out, TESTED, WINDOW)
     made = {
-        name: billm(model, [whole[:cut]], plain=plain, tokens=TOKENS, window=WINDOW)
+        name: billm(model, calibrated, plain=plain, tokens=TOKENS, window=WINDOW)
         for name, plain in (("billm", False), ("sign times mean", True))
     }
-    nll = {name: window_nll(one, tested) for name, one in (("dense", model), *made.items())}
+    nll = {name: window_nll(one.module, tested) for name, one in (("dense", model), *made.items())}
     logs = {name: layer_log(one.card.parts[-1]) for name, one in made.items()}
     errors = {name: np.array([record.error for record in log]) for name, log in logs.items()}
     difference = paired_difference(nll["billm"], nll["sign times mean"])
-    ratio = exp(difference)
+    ratio = exponential(difference)
     bits = average_bits(logs["billm"])
     lower = paired_difference(errors["billm"], errors["sign times mean"])
     claims = [
         Claim(
             f"perplexity far below sign times mean's (at most {FAR:g} of it), same calibration",
-            {name: exp(mean_interval(values)) for name, values in nll.items()} | {"ratio": ratio},
+            {name: exponential(mean_interval(values)) for name, values in nll.items()} | {"ratio": ratio},
             ratio.high < FAR,
         ),
         Claim(
@@ -88,15 +79,3 @@ def main() -> None:
         seeds=[0],
         seconds=round(time.monotonic() - began, 1),
     )
-
-
-def window_nll(model: Any, windows: torch.Tensor) -> np.ndarray:
-    """Mean nats per predicted token of each window."""
-    with torch.no_grad():
-        rows = [next_token_nll(model.module(input_ids=row[None]).logits, row[None]) for row in windows]
-    return np.array(rows) / (windows.shape[1] - 1)
-
-
-def exp(interval: Interval) -> Interval:
-    """Nats a token as perplexity, and their differences as ratios of perplexities."""
-    return Interval(*(math.exp(end) for end in interval[:3]), interval.n)

@@ -10,19 +10,15 @@ precision" means was set before: the upper end of the interval of the perplexity
 
 from __future__ import annotations
 
-import math
-import os
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from compression.wikitext_windows import exponential, halves, window_nll, windows_of
 from evidence_record import Claim, write_evidence
-from steelyard.compression.block_replay import next_token_nll
-from steelyard.compression.calibration import read_calibration, token_windows
 from steelyard.compression.finequant import adaptive_group, finequant
 from steelyard.contracts import Interval
 from steelyard.evaluation.statistics import interval_record, mean_interval, paired_difference
@@ -30,7 +26,6 @@ from steelyard.models.grouped_linear import GroupedLinear
 from steelyard.models.loading import load_model
 from steelyard.models.quantized import linear_names
 
-DATA = Path(os.environ.get("STEELYARD_DATA", Path(__file__).resolve().parents[3] / "shared" / "data"))
 WINDOW, TESTED = 256, 24
 ALPHA, MINIMUM = 1.2, 32
 WAYS: Mapping[str, Mapping[str, Any]] = {
@@ -50,9 +45,7 @@ def main() -> None:
     """Write ``evidence/finequant.json``."""
     began = time.monotonic()
     model: Any = load_model("smollm2-135m")
-    whole = read_calibration(DATA / "wikitext2" / "valid.txt")[0]
-    text = [whole[whole.index("\n", len(whole) // 2) :]]
-    windows = token_windows(model.tokenizer, text, window=WINDOW, tokens=TESTED * WINDOW, seed=0)
+    windows = windows_of(model, halves()[1], TESTED, WINDOW)
     full = window_nll(model.module, windows)
     found: dict[str, np.ndarray] = {}
     sizes: dict[str, dict[str, Any]] = {}
@@ -113,21 +106,9 @@ def main() -> None:
     )
 
 
-def window_nll(module: Any, windows: torch.Tensor) -> np.ndarray:
-    """Mean nats per predicted token of each window."""
-    with torch.no_grad():
-        return np.array(
-            [next_token_nll(module(input_ids=row[None]).logits, row[None]) / (len(row) - 1) for row in windows]
-        )
-
-
 def paired(ours: np.ndarray, theirs: np.ndarray) -> Interval:
     """Ours minus theirs in nats per token, with its interval over windows."""
     return paired_difference(ours, theirs)
-
-
-def exponential(nats: Interval) -> Interval:
-    return Interval(math.exp(nats.value), math.exp(nats.low), math.exp(nats.high), nats.n)
 
 
 def perplexity(nll: np.ndarray) -> dict[str, Any]:

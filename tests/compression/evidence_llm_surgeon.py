@@ -12,26 +12,23 @@ Kronecker-factored Optimal Brain Damage). Differences are paired by window.
 from __future__ import annotations
 
 import math
-import os
 import time
 from itertools import chain
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from compression.wikitext_windows import halves, window_nll, windows_of
 from evidence_record import Claim, write_evidence
-from steelyard.compression.block_replay import next_token_nll, share
-from steelyard.compression.calibration import read_calibration, token_windows
+from steelyard.compression.block_replay import share
 from steelyard.compression.global_threshold import RowsAndColumns, cheapest_rows_and_columns
 from steelyard.compression.layer_matrices import matrices_of, write_matrices
 from steelyard.compression.llm_surgeon import llm_surgeon
 from steelyard.evaluation.statistics import mean_interval, paired_difference
 from steelyard.systems.loading import load
 
-DATA = Path(os.environ.get("STEELYARD_DATA", Path(__file__).resolve().parents[3] / "shared" / "data"))
 SPARSITY, SHOTS = 0.25, 2
 TOKENS, WINDOW, TESTED = 2048, 256, 16
 
@@ -40,9 +37,8 @@ def main() -> None:
     """Measure, and write ``evidence/llm-surgeon.json``."""
     began = time.monotonic()
     model: Any = load("smollm2-135m")
-    whole = read_calibration(DATA / "wikitext2" / "valid.txt")[0]
-    cut = whole.index("\n", len(whole) // 2)
-    tested = token_windows(model.tokenizer, [whole[cut:]], window=WINDOW, tokens=TESTED * WINDOW, seed=0)
+    calibrated, held_out = halves()
+    tested = windows_of(model, held_out, TESTED, WINDOW)
     settings: dict[str, Any] = {
         "sparsity": SPARSITY,
         "shots": SHOTS,
@@ -51,15 +47,15 @@ def main() -> None:
         "seed": 0,
     }
     started = time.monotonic()
-    surgeon = llm_surgeon(model, [whole[:cut]], blocks_at_once=30, **settings).module
+    surgeon = llm_surgeon(model, calibrated, blocks_at_once=30, **settings).module
     seconds = time.monotonic() - started
     modules = {
         "dense": model.module,
         "llm-surgeon": surgeon,
         "magnitude": least_norms_removed(model),
-        "no update": llm_surgeon(model, [whole[:cut]], blocks_at_once=30, independent=True, **settings).module,
+        "no update": llm_surgeon(model, calibrated, blocks_at_once=30, independent=True, **settings).module,
     }
-    nats = {name: window_nats(module, tested) for name, module in modules.items()}
+    nats = {name: window_nll(module, tested) for name, module in modules.items()}
     zeros = {name: share_of_zeros(model, module) for name, module in modules.items()}
     perplexity = {name: round(math.exp(values.mean()), 3) for name, values in nats.items()}
     claims = [against(rival, nats, perplexity) for rival in ("magnitude", "no update")]
@@ -109,13 +105,6 @@ def least_norms_removed(model: Any) -> torch.nn.Module:
         for matrix, mask in zip(matrices, masks, strict=True)
     )
     return module
-
-
-def window_nats(module: Any, windows: torch.Tensor) -> NDArray[np.float64]:
-    """Mean nats per predicted token of each window."""
-    with torch.no_grad():
-        losses = [next_token_nll(module(input_ids=row[None]).logits, row[None]) for row in windows]
-    return np.array(losses) / (windows.shape[1] - 1)
 
 
 def share_of_zeros(model: Any, module: torch.nn.Module) -> float:

@@ -9,17 +9,14 @@ two quiet cores.
 from __future__ import annotations
 
 import math
-import os
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from evidence_record import FOLDER, Claim, write_evidence
-from steelyard.compression.block_replay import next_token_nll
-from steelyard.compression.calibration import read_calibration, token_windows
+from compression.wikitext_windows import halves, window_nll, windows_of
+from evidence_record import Claim, write_evidence
 from steelyard.compression.input_statistics import Hessian
 from steelyard.compression.layer_matrices import matrices_of
 from steelyard.compression.layerwise import LayerRecord, Solution, Walk, compress_layers, layer_log
@@ -29,7 +26,6 @@ from steelyard.compression.sparsity_patterns import Sparsity
 from steelyard.contracts import AppliedPart, Interval
 from steelyard.models.loading import load_model
 
-DATA = Path(os.environ.get("STEELYARD_DATA", FOLDER.parents[1] / "shared" / "data"))
 CALIBRATED, TESTED, WINDOW, RESAMPLES = 16, 16, 256, 5000
 CASES = {"half": Sparsity(0.5), "2:4": Sparsity(0.5, 2, 4)}
 NEARLY_EVERY = 0.95
@@ -40,16 +36,15 @@ def main() -> None:
     """Measure and write ``evidence/sparsegpt.json``."""
     began = time.monotonic()
     model: Any = load_model("smollm2-135m")
-    text = read_calibration(DATA / "wikitext2" / "valid.txt")[0]
-    cut = text.index("\n", len(text) // 2)
+    calibrated, held_out = halves()
     walk = Walk(tokens=CALIBRATED * WINDOW, window=WINDOW)
-    tested = token_windows(model.tokenizer, [text[cut:]], window=WINDOW, tokens=TESTED * WINDOW, seed=0)
-    dense = window_nll(model, tested)
+    tested = windows_of(model, held_out, TESTED, WINDOW)
+    dense = window_nll(model.module, tested)
     claims, perplexities, errors = [], {"dense": perplexity(dense)}, {}
     for name, sparsity in CASES.items():
-        pruned, log = both(model, [text[:cut]], sparsity, walk)
-        ours = window_nll(pruned, tested)
-        theirs = window_nll(magnitude(model, sparsity=sparsity.share, pattern=sparsity.pattern), tested)
+        pruned, log = both(model, calibrated, sparsity, walk)
+        ours = window_nll(pruned.module, tested)
+        theirs = window_nll(magnitude(model, sparsity=sparsity.share, pattern=sparsity.pattern).module, tested)
         perplexities |= {f"sparsegpt {name}": perplexity(ours), f"magnitude {name}": perplexity(theirs)}
         gap = interval(ours - theirs)
         claims.append(
@@ -123,13 +118,6 @@ def exactly(weight: torch.Tensor, before: torch.Tensor, sparsity: Sparsity) -> b
     now, had = ((w == 0).reshape(-1, sparsity.of or 1).sum(-1) for w in (weight, before))
     zeros = sparsity.zeros or 0
     return bool(((now >= zeros) & (now <= torch.clamp(zeros + had, max=sparsity.of))).all())
-
-
-def window_nll(model: Any, windows: torch.Tensor) -> np.ndarray:
-    """Mean nats per predicted token of each window."""
-    with torch.no_grad():
-        sums = [next_token_nll(model.module(input_ids=row[None]).logits, row[None]) for row in windows]
-    return np.array(sums) / (windows.shape[1] - 1)
 
 
 def interval(values: np.ndarray) -> Interval:
